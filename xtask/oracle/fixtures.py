@@ -26,14 +26,7 @@ def factors(sites, weights, generator):
     """Random A and B in PEFT's orientation; B is not zero, or A's gradient would be."""
     made = {}
     for name, node in sites.items():
-        w = weights[name]
-        if node.op_type == "Conv":
-            a = [RANK, *w.shape[1:]]
-            b = [w.shape[0], RANK, 1, 1]
-        else:
-            transposed = node.op_type == "Gemm" and onnx_torch.attributes(node).get("transB", 0)
-            out, inp = (w.shape[0], w.shape[1]) if transposed else (w.shape[1], w.shape[0])
-            a, b = [RANK, inp], [out, RANK]
+        a, b = onnx_torch.factor_shapes(node, weights[name], RANK)
         fan = float(np.prod(a[1:]))
         made[f"lora.{name}.A"] = (torch.rand(a, generator=generator) * 2 - 1) * (3.0 / fan) ** 0.5
         made[f"lora.{name}.B"] = torch.randn(b, generator=generator) * 0.02

@@ -32,12 +32,7 @@ def floats(values):
 
 
 def factors(name, weight, node):
-    if node.op_type.startswith("Conv"):
-        a, b = [RANK, *weight.shape[1:]], [weight.shape[0], RANK, 1, 1]
-    else:
-        turned = node.op_type == "Gemm" and onnx_torch.attributes(node).get("transB", 0)
-        out, inp = weight.shape if turned else reversed(weight.shape)
-        a, b = [RANK, inp], [out, RANK]
+    a, b = onnx_torch.factor_shapes(node, weight, RANK)
     wide = (numbers(f"lora.{name}.A", a) - 0.5) * (2 * np.sqrt(3 / np.prod(a[1:])))
     narrow = (numbers(f"lora.{name}.B", b) - 0.5) * 0.04
     return floats(wide).requires_grad_(), floats(narrow).requires_grad_()

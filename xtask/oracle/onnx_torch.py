@@ -24,6 +24,15 @@ def lora_sites(graph, targets, operators=("MatMul", "Gemm", "Conv")):
     return sites
 
 
+def factor_shapes(node, weight, rank):
+    """Of A and B for the weight of a node, in PEFT's orientation."""
+    if node.op_type.startswith("Conv"):
+        return [rank, *weight.shape[1:]], [weight.shape[0], rank, 1, 1]
+    transposed = node.op_type == "Gemm" and attributes(node).get("transB", 0)
+    out, inp = weight.shape if transposed else reversed(weight.shape)
+    return [rank, inp], [out, rank]
+
+
 def delta(node, weight, a, b, scale):
     """The change of a weight, from factors in PEFT's orientation."""
     if node.op_type.startswith("Conv"):
@@ -115,12 +124,7 @@ class Adapted(torch.nn.Module):
 
     @staticmethod
     def factors(node, w, rank):
-        if node.op_type == "Conv":
-            a, b = [rank, *w.shape[1:]], [w.shape[0], rank, 1, 1]
-        else:
-            transposed = node.op_type == "Gemm" and attributes(node).get("transB", 0)
-            out, inp = w.shape if transposed else reversed(w.shape)
-            a, b = [rank, inp], [out, rank]
+        a, b = factor_shapes(node, w, rank)
         return torch.randn(a) * (1.0 / np.prod(a[1:])) ** 0.5, torch.zeros(b)
 
     def forward(self, *inputs):

@@ -44,7 +44,7 @@ def main(path):
         said["learns"] = bool(losses[-1] < losses[0])
         said["step_s"] = (trained(injected, adapter, 420)[1] - trained(injected, adapter, 20)[1]) / 400
     except graph_grad.UnsupportedOpError as error:
-        said["why"] = str(error).split(",")[0] if "contains" not in str(error) else str(error).split("contains ")[1].split("]")[0] + "]"
+        said["why"] = str(error).removeprefix("the block contains ").split(", which")[0]
     print(json.dumps(said))
 
 

@@ -9,9 +9,10 @@ mod rmqtt;
 
 use std::path::{Path, PathBuf};
 
+use crate::cargo::target_dir;
 use crate::flags::Flags;
 use crate::process::Run;
-use crate::{Done, Failure, root, tools};
+use crate::{Done, Failure, onnxruntime, root, tools};
 
 const HELP: &str = "\
 cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | forms | peft | onnxsim | rmqtt | flower [engine|training]...
@@ -197,6 +198,15 @@ fn exporters() -> Done {
 fn install(requirements: &[&str]) -> Done<PathBuf> {
     println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
     install_into(&environment(), requirements)
+}
+
+/// `shoal`, built, with the library of ONNX Runtime at hand.
+fn built_shoal() -> Done<PathBuf> {
+    if onnxruntime::library().is_none() {
+        onnxruntime::install()?;
+    }
+    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
+    Ok(target_dir().join("debug/shoal"))
 }
 
 fn install_into(environment: &Path, requirements: &[&str]) -> Done<PathBuf> {

@@ -4,9 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cargo::target_dir;
 use crate::process::Run;
-use crate::{Done, Failure, onnxruntime, root, test, tools};
+use crate::{Done, Failure, root, test, tools};
 
 /// The sites, of two ranks.
 const SITES: [&str; 4] = ["--targets", "*", "--targets", "enc*=3"];
@@ -20,17 +19,13 @@ struct Place {
 impl Place {
     /// An empty folder of this name, and `shoal` built.
     fn new(name: &str) -> Done<Place> {
-        if onnxruntime::library().is_none() {
-            onnxruntime::install()?;
-        }
         let folder = root().join("target/oracle").join(name);
         let used = |error| Failure(format!("cannot use {}: {error}", folder.display()));
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(used)?;
         }
         fs::create_dir_all(&folder).map_err(used)?;
-        Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
-        Ok(Place { folder, shoal: target_dir().join("debug/shoal") })
+        Ok(Place { folder, shoal: super::built_shoal()? })
     }
 
     /// `shoal model COMMAND` of the shipped world model.

@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cargo::target_dir;
 use crate::process::Run;
-use crate::{Done, Failure, onnxruntime, root, test, tools};
+use crate::{Done, Failure, root, test, tools};
 
 const HEAD: &str = "\
 # Forms that ONNX Runtime's tools write, and what each command makes of them
@@ -33,10 +32,7 @@ struct Said {
 pub(super) fn run() -> Done {
     println!("installs ONNX Runtime's Python into target/tools/forms");
     let python = super::install_into(&tools().join("forms"), &["forms.txt"])?;
-    if onnxruntime::library().is_none() {
-        onnxruntime::install()?;
-    }
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
+    let program = super::built_shoal()?;
     let mut page = HEAD.to_owned();
     let mut reasons = Vec::new();
     for model in models()? {
@@ -56,7 +52,7 @@ pub(super) fn run() -> Done {
             return Err(Failure(format!("no forms of {name}")));
         }
         for form in files(&folder)? {
-            row(&mut page, &mut reasons, (&name, &folder, &form))?;
+            row(&mut page, &mut reasons, &program, (&name, &folder, &form))?;
         }
         for (form, why) in not_made {
             reasons.push(why);
@@ -80,6 +76,7 @@ pub(super) fn run() -> Done {
 fn row(
     page: &mut String,
     reasons: &mut Vec<String>,
+    program: &Path,
     (name, folder, form): (&str, &Path, &Path),
 ) -> Done {
     let label = stem(form);
@@ -90,7 +87,7 @@ fn row(
     let mut cells = Vec::new();
     let (mut loss, mut apart) = (String::new(), String::new());
     for command in COMMANDS {
-        let mut run = Run::new(target_dir().join("debug/shoal")).args(["model", command]).arg(form);
+        let mut run = Run::new(program).args(["model", command]).arg(form);
         run = match command {
             "graft" | "differentiate" => run.arg("-o").arg(&baked),
             "train" => run.arg("-o").arg(&adapter),

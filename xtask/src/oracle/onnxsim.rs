@@ -9,10 +9,9 @@ use std::thread;
 use serde_json::Value;
 
 use super::forms::{models, stem, unusable};
-use crate::cargo::target_dir;
 use crate::clock::Watch;
 use crate::process::Run;
-use crate::{Done, Failure, onnxruntime, root, test, tools};
+use crate::{Done, Failure, root, test, tools};
 
 const HEAD: &str = "\
 # Beside onnxsim
@@ -67,10 +66,7 @@ fn sites(said: &str) -> Option<Vec<String>> {
 pub(super) fn run() -> Done {
     println!("installs onnxsim into target/tools/onnxsim");
     let python = super::install_into(&tools().join("onnxsim"), &["onnxsim.txt"])?;
-    if onnxruntime::library().is_none() {
-        onnxruntime::install()?;
-    }
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
+    let program = super::built_shoal()?;
     let folder = root().join("target/oracle/onnxsim");
     fs::create_dir_all(&folder).map_err(|why| unusable(&folder, &why))?;
     let (mut table, mut rules) = (TABLE.to_owned(), 0);
@@ -81,7 +77,7 @@ pub(super) fn run() -> Done {
         let last = said.lines().last().unwrap_or_default();
         let theirs = Theirs::read(last).ok_or_else(|| not_said("onnxsim", &model))?;
         rules = theirs.rules;
-        row(&mut table, &model, &theirs, &folder)?;
+        row(&mut table, &program, (&model, &theirs), &folder)?;
     }
     let to = root().join("docs/evidence/onnxsim.md");
     let page = format!(
@@ -92,15 +88,23 @@ pub(super) fn run() -> Done {
     Ok(())
 }
 
-fn row(table: &mut String, model: &Path, theirs: &Theirs, folder: &Path) -> Done {
-    let said = shoal("inspect", model, &["--json"]).output()?;
+fn row(
+    table: &mut String,
+    program: &Path,
+    (model, theirs): (&Path, &Theirs),
+    folder: &Path,
+) -> Done {
+    let said = shoal(program, "inspect", model, &["--json"]).output()?;
     let ours = sites(&said).ok_or_else(|| not_said("shoal model inspect", model))?;
     let seconds = |steps: &str, targets: &[String]| -> Done<f64> {
         let adapter = folder.join("adapter");
         if adapter.exists() {
             fs::remove_dir_all(&adapter).map_err(|why| unusable(&adapter, &why))?;
         }
-        let run = shoal("train", model, &["--steps", steps]).args(targets).arg("-o").arg(&adapter);
+        let run = shoal(program, "train", model, &["--steps", steps])
+            .args(targets)
+            .arg("-o")
+            .arg(&adapter);
         let begun = Watch::start();
         run.output()?;
         Ok(begun.elapsed().as_secs_f64())
@@ -129,8 +133,8 @@ fn row(table: &mut String, model: &Path, theirs: &Theirs, folder: &Path) -> Done
     Ok(())
 }
 
-fn shoal(command: &str, model: &Path, rest: &[&str]) -> Run {
-    let run = Run::new(target_dir().join("debug/shoal")).args(["model", command]).arg(model);
+fn shoal(program: &Path, command: &str, model: &Path, rest: &[&str]) -> Run {
+    let run = Run::new(program).args(["model", command]).arg(model);
     run.args(rest).envs(&test::variables())
 }
 
