@@ -122,7 +122,6 @@ pub fn keep_to(cpus: Option<&Cpus>) -> Result<GivesWay, PlaceError> {
 /// sched(7), 'The autogroup feature'.
 #[cfg(target_os = "linux")]
 fn session_gives_way() -> GivesWay {
-    use rustix::process::{getpid, getsid};
     const GROUP: &str = "/proc/self/autogroup";
     let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
     if !enabled.is_ok_and(|enabled| enabled.trim() == "1") || !std::path::Path::new(GROUP).exists()
@@ -130,7 +129,7 @@ fn session_gives_way() -> GivesWay {
         return GivesWay::ToAll;
     }
     // Another's session is not this program's to slow down.
-    if getsid(None).ok() != Some(getpid()) {
+    if !leads_its_session() {
         return GivesWay::InItsSession;
     }
     for _try in 0..GROUP_TRIES {
@@ -143,6 +142,19 @@ fn session_gives_way() -> GivesWay {
         }
     }
     GivesWay::InItsSession
+}
+
+/// Whether this program leads its session. Asked of the file system and not of getsid(2), which says 0 in a container whose session
+/// is led from outside, where `rustix` promises an identifier and ends a debug build.
+///
+/// # Source
+/// `proc_pid_stat(5)`: the identifier is the first field, the session the fourth behind the name in brackets.
+#[cfg(target_os = "linux")]
+fn leads_its_session() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let id = stat.split(' ').next();
+    let session = stat.rsplit_once(") ").and_then(|(_name, fields)| fields.split(' ').nth(3));
+    session.is_some() && session == id
 }
 
 /// As on Linux, which alone knows both.

@@ -97,7 +97,7 @@ fn the_agent_runs_at_the_lowest_priority_on_the_processors_it_is_told() {
 }
 
 /// As a service is started, in a session of its own: nice counts among the programs of one session, and each session has its part, so
-/// that this one has the lowest. What it shares a session with is not slowed down.
+/// that this one has the lowest. What it shares a session with is not slowed down, nor is one that leads it from outside its container.
 #[test]
 fn a_session_of_its_own_gives_way_to_all_others() {
     let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
@@ -110,7 +110,17 @@ fn a_session_of_its_own_gives_way_to_all_others() {
         group.trim_end().rsplit_once(" nice ").unwrap().1.to_owned()
     };
     let own = group(std::process::id());
-    for (program, arguments, nice) in [("setsid", &[AGENT][..], "19"), (AGENT, &[], &own)] {
+    let contained = ["--pid", "--fork", "--kill-child", AGENT];
+    let mut cases = vec![("setsid", &[AGENT][..], "19"), (AGENT, &[], &own)];
+    // Root's alone: tests/tests/cuts runs whole fleets so, and says where it cannot.
+    if Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .status()
+        .is_ok_and(|ran| ran.success())
+    {
+        cases.push(("unshare", &contained, &own));
+    }
+    for (program, arguments, nice) in cases {
         let folder = tempfile::tempdir().unwrap();
         let mut program = Command::new(program);
         program.args(arguments);
