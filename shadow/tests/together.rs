@@ -11,9 +11,14 @@ use shoal_runtime::engine::testing::{noise, ort_or_skip};
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::{Clips, Frames};
-use shoal_shadow::fit::{graft_package, load_predictor, load_predictor_of_many};
+use shoal_shadow::fit::{
+    graft_package, load_policy, load_policy_of_many, load_predictor, load_predictor_of_many,
+};
+use shoal_shadow::grid::Geometry;
+use shoal_shadow::measure::driving::{DrivingMetric, driving, driving_together};
+use shoal_shadow::measure::imitation::{ActedRun, DriveActs, judged};
 use shoal_shadow::measure::{
-    DriveClips, Horizon, Predictor, copy_psnr_db, measure, measure_together,
+    DriveClips, Horizon, Measurement, Predictor, copy_psnr_db, measure, measure_together,
 };
 use shoal_shadow::package::Package;
 
@@ -75,5 +80,51 @@ fn adapters_measured_together_are_measured_as_each_alone() {
             assert!((one - all).abs() < 1e-5, "{one} and {all}: a term counts in steps of 1e-4");
             assert!((one - plain.skill().unwrap()).abs() > 1e-3, "the adapter changes nothing");
         }
+    }
+}
+
+#[test]
+fn a_policy_measured_with_several_adapters_is_measured_as_with_each_alone() {
+    let Some(ort) = ort_or_skip() else { return };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/policy");
+    let package = Package::open(&dir).unwrap();
+    let model = Model::read(&dir.join("model.onnx")).unwrap();
+    let (description, one) = (package.description(), NonZeroUsize::MIN);
+    let engine: &dyn Engine = &ort;
+    let layout = graft_package(&model, description, 1, Profile::Cpu).unwrap().layout;
+    let adapters: Vec<Adapter> = (0..3)
+        .map(|seed| {
+            let values = noise(seed, layout.values()).iter().map(|v| v * 0.1).collect();
+            Adapter::from_values(layout.clone(), values).unwrap()
+        })
+        .collect();
+    let alone = |adapter| load_policy(&model, description, engine, one, adapter).unwrap();
+    let mut first = alone(None);
+    let road = [road(first.form().shape, 30)];
+    let geometry = Geometry::default();
+    let (habits, weights) = judged(&road, &geometry);
+    let drives = [DriveActs {
+        name: "pattern".into(),
+        copy_psnr_db: 0.0,
+        geometry,
+        habits: &habits,
+        runs: vec![ActedRun { footage: &road[0], weights: &weights[0], leaders: &[] }],
+    }];
+    let all: Vec<&Adapter> = adapters.iter().collect();
+    let mut many = load_policy_of_many(&model, description, engine, one, &all).unwrap();
+    let together = driving_together(&mut many, &drives, &DrivingMetric::ALL).unwrap();
+    let plain = driving(&mut first, &drives, &DrivingMetric::ALL).unwrap();
+    assert_eq!(together.len(), 3);
+    let own = |measured: &Measurement| measured.drives[0].next.clone();
+    for (adapter, together) in adapters.iter().zip(&together) {
+        let single = driving(&mut alone(Some(adapter)), &drives, &DrivingMetric::ALL).unwrap();
+        for (one, all) in single.iter().map(own).zip(together.iter().map(own)) {
+            assert_eq!((&one.copy, &one.block), (&all.copy, &all.block));
+            for (one, all) in one.model.iter().zip(&all.model) {
+                assert!((one - all).abs() < 1e-5, "{one} and {all}");
+            }
+        }
+        let [one, none] = [&single[0], &plain[0]].map(|measured| own(measured).model);
+        assert!(one.iter().zip(&none).any(|(one, none)| (one - none).abs() > 1e-3), "no change");
     }
 }

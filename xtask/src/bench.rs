@@ -14,6 +14,8 @@ Runs the benchmarks with these names, or all. Each says what it measures and wha
 
 /// The model that is measured.
 const MODEL: &str = "models/world/model.onnx";
+/// And the policy.
+const POLICY: &str = "models/policy/model.onnx";
 /// The sites that its package names.
 const TARGETS: &str = "targets=!motion.*";
 
@@ -151,13 +153,14 @@ fn models(model: &str, others: &[&str]) -> Vec<String> {
     std::iter::once(model.to_owned()).chain(others).collect()
 }
 
-/// Every model with all its sites and with those behind half of its work, for one sample and for four.
+/// Every model, and the shipped policy, with all sites and with those behind half of the work, for one sample and for four.
 fn many(model: &str) -> Vec<Vec<String>> {
     let ways = [("all", "1"), ("half", "1"), ("all", "4"), ("half", "4")];
     let of = |model: &String| {
         ways.map(|(sites, batch)| [model, sites, batch].map(str::to_owned).to_vec())
     };
-    models(model, &OTHERS).iter().flat_map(of).collect()
+    let policy = root().join(POLICY).to_string_lossy().into_owned();
+    models(model, &OTHERS).iter().chain([&policy]).flat_map(of).collect()
 }
 
 /// The same step in PyTorch, right after ours: eager and compiled.

@@ -7,7 +7,8 @@ use shoal_runtime::engine::{Engine, LoadOptions};
 use shoal_runtime::graft::{SiteInput, with_grafted_site_inputs, with_site_inputs};
 use shoal_runtime::onnx::Model;
 
-use super::{FitError, baked, graft_as, prepare, profile_of, write_factors};
+use super::load::{baked, graft_as, write_factors};
+use super::{FitError, prepare, profile_of};
 use crate::batch::Batch;
 use crate::measure::{Predictor, SessionPredictor};
 use crate::package::Description;

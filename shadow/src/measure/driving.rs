@@ -88,50 +88,85 @@ struct Proposed {
 /// # Errors
 /// [`MeasureError`], naming the drive and the frame of its run.
 /// # Panics
-/// If a run has not as many weights as frames.
+/// If a run has not as many weights as frames, or the policy acts with several adapters: see [`driving_together`].
 pub fn driving(
     policy: &mut PolicyPredictor,
     drives: &[DriveActs<'_>],
     metrics: &[DrivingMetric],
 ) -> Result<Vec<Measurement>, MeasureError> {
+    assert_eq!(policy.adapters(), 1, "one measurement is of one adapter");
+    Ok(driving_together(policy, drives, metrics)?.swap_remove(0))
+}
+
+/// The same of every adapter that a policy acts with, in their order.
+///
+/// Each is what [`driving`] gives of a policy with that adapter alone, but for the rounding of an engine that computes them
+/// together.
+///
+/// # Errors
+/// As [`driving`].
+/// # Panics
+/// If a run has not as many weights as frames.
+pub fn driving_together(
+    policy: &mut PolicyPredictor,
+    drives: &[DriveActs<'_>],
+    metrics: &[DrivingMetric],
+) -> Result<Vec<Vec<Measurement>>, MeasureError> {
     let of_one = Measurement { predictor: policy.name().into(), drives: Vec::new() };
-    let mut all = vec![of_one; metrics.len()];
+    let mut all = vec![vec![of_one; metrics.len()]; policy.adapters()];
     let context = policy.form().context.max(1) - 1;
     for drive in drives {
-        let mut errors = vec![(Errors::default(), Blocks::default()); metrics.len()];
+        let none = vec![(Errors::default(), Blocks::default()); metrics.len()];
+        let mut errors = vec![none; policy.adapters()];
         for (piece, run) in drive.runs.iter().enumerate() {
             let proposed = proposals(policy, drive, run, metrics)?;
-            for (metric, (errors, blocks)) in metrics.iter().zip(&mut errors) {
-                for at in context..run.footage.len() {
-                    let Some((model, copy)) = error(*metric, (run, &drive.geometry), &proposed, at)
-                    else {
-                        continue;
-                    };
-                    let second = ((at - context) as f64 / run.footage.rate_hz()) as usize;
-                    errors.model.push(model);
-                    errors.copy.push(copy);
-                    errors.block.push(blocks.number((piece, 0, second)));
+            for (proposed, errors) in proposed.iter().zip(&mut errors) {
+                for (metric, errors) in metrics.iter().zip(errors) {
+                    let error = |at| error(*metric, (run, &drive.geometry), proposed, at);
+                    append(errors, (run, piece), context, error);
                 }
             }
         }
-        for ((metric, measured), (next, _)) in metrics.iter().zip(&mut all).zip(errors) {
-            let counted = match metric {
-                DrivingMetric::Imitation => {
-                    drive.habits.variety(policy.accelerates()) >= VARIETY_MIN
-                }
-                DrivingMetric::Distance => {
-                    pool(measured, next);
-                    continue;
-                }
-                DrivingMetric::Comfort | DrivingMetric::Progress => true,
-            };
-            let (name, copy_psnr_db) = (drive.name.clone(), drive.copy_psnr_db);
-            let rollout = Errors::default();
-            let of_drive = DriveMeasurement { name, copy_psnr_db, counted, next, rollout };
-            measured.drives.push(of_drive);
+        for (all, errors) in all.iter_mut().zip(errors) {
+            for ((metric, measured), (next, _)) in metrics.iter().zip(all).zip(errors) {
+                close(*metric, (drive, policy.accelerates()), measured, next);
+            }
         }
     }
     Ok(all)
+}
+
+/// Adds what is erred at the moments of a run.
+fn append(
+    (errors, blocks): &mut (Errors, Blocks),
+    (run, piece): (&ActedRun<'_>, usize),
+    context: usize,
+    error: impl Fn(usize) -> Option<(f64, f64)>,
+) {
+    for at in context..run.footage.len() {
+        let Some((model, copy)) = error(at) else { continue };
+        let second = ((at - context) as f64 / run.footage.rate_hz()) as usize;
+        errors.model.push(model);
+        errors.copy.push(copy);
+        errors.block.push(blocks.number((piece, 0, second)));
+    }
+}
+
+/// Adds a drive whose moments are all there.
+fn close(
+    metric: DrivingMetric,
+    (drive, accelerates): (&DriveActs<'_>, bool),
+    measured: &mut Measurement,
+    next: Errors,
+) {
+    let counted = match metric {
+        DrivingMetric::Imitation => drive.habits.variety(accelerates) >= VARIETY_MIN,
+        DrivingMetric::Distance => return pool(measured, next),
+        DrivingMetric::Comfort | DrivingMetric::Progress => true,
+    };
+    let (name, copy_psnr_db) = (drive.name.clone(), drive.copy_psnr_db);
+    let rollout = Errors::default();
+    measured.drives.push(DriveMeasurement { name, copy_psnr_db, counted, next, rollout });
 }
 
 /// Adds a drive's moments to those of all: danger is rare, and a drive by itself would often have none.
@@ -153,21 +188,21 @@ fn pool(measured: &mut Measurement, more: Errors) {
     }
 }
 
-/// What the policy proposes at every frame of a run; `None` where it is not asked: too early in the run, or nothing of the moment
-/// would be measured.
+/// What the policy proposes at every frame of a run, by adapter; `None` where it is not asked: too early in the run, or nothing of
+/// the moment would be measured.
 fn proposals(
     policy: &mut PolicyPredictor,
     drive: &DriveActs<'_>,
     run: &ActedRun<'_>,
     metrics: &[DrivingMetric],
-) -> Result<Vec<Option<Proposed>>, MeasureError> {
+) -> Result<Vec<Vec<Option<Proposed>>>, MeasureError> {
     let ActedRun { footage, weights, .. } = *run;
     assert_eq!(footage.len(), weights.len(), "a weight for every frame");
     check_form(&drive.name, footage, policy.form().context, policy.form())?;
     let first = policy.form().context.max(1) - 1;
     let imitates_alone = metrics.iter().all(|metric| *metric == DrivingMetric::Imitation);
-    let mut proposed = vec![None; footage.len()];
-    for (at, (proposed, &weight)) in proposed.iter_mut().zip(weights).enumerate().skip(first) {
+    let mut proposed = vec![vec![None; footage.len()]; policy.adapters()];
+    for (at, &weight) in weights.iter().enumerate().skip(first) {
         let motion = footage.motion(at);
         let did = motion.map_or(Did::default(), |motion| Did::of(&motion, &drive.geometry));
         let compared = weight > 0.0 && did != Did::default();
@@ -179,16 +214,18 @@ fn proposals(
             first: at,
             source: Box::new(source),
         };
-        let opinion = policy.act_at(footage, at).map_err(failed)?;
-        let opinion = opinion
-            .ok_or_else(|| MeasureError::NotANumber { drive: drive.name.clone(), first: at })?;
-        let mut action = opinion.actions.decided();
-        if !opinion.accelerates {
-            action.acceleration_m_s2 = 0.0;
+        let usual = drive.habits.often(policy.accelerates()).distance(&did);
+        let opinions = policy.act_at_together(footage, at).map_err(failed)?;
+        for (proposed, opinion) in proposed.iter_mut().zip(opinions) {
+            let opinion = opinion
+                .ok_or_else(|| MeasureError::NotANumber { drive: drive.name.clone(), first: at })?;
+            let mut action = opinion.actions.decided();
+            if !opinion.accelerates {
+                action.acceleration_m_s2 = 0.0;
+            }
+            let distance = opinion.distance(&did).zip(usual).filter(|_| compared);
+            proposed[at] = Some(Proposed { action, distance });
         }
-        let usual = drive.habits.often(opinion.accelerates);
-        let distance = opinion.distance(&did).zip(usual.distance(&did)).filter(|_| compared);
-        *proposed = Some(Proposed { action, distance });
     }
     Ok(proposed)
 }

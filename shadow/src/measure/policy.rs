@@ -8,6 +8,8 @@
 //! tuning part of the same drive. Beside it stands 'as a moment ago': the driver's last bin, changed as often as it changed from
 //! moment to moment in the tuning part. It sees what the driver is doing, which no policy does.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Drive, Part, Span};
 use shoal_runtime::engine::{EngineError, Session};
@@ -26,6 +28,7 @@ pub struct PolicyPredictor {
     name: String,
     form: Form,
     session: Box<dyn Session>,
+    adapters: usize,
     frames: usize,
     motion: Option<usize>,
     output: usize,
@@ -45,6 +48,20 @@ impl PolicyPredictor {
         session: Box<dyn Session>,
         package: &Description,
     ) -> Result<Self, SessionPredictorError> {
+        PolicyPredictor::of_many(session, package, NonZeroUsize::MIN)
+    }
+
+    /// Binds a session of a graph that runs so many adapters at once (see [`shoal_runtime::many`]), each of which acts on the same
+    /// moment.
+    ///
+    /// # Errors
+    /// As [`PolicyPredictor::new`].
+    pub fn of_many(
+        session: Box<dyn Session>,
+        package: &Description,
+        adapters: NonZeroUsize,
+    ) -> Result<Self, SessionPredictorError> {
+        let adapters = adapters.get();
         let form = Form::of_policy(package)?;
         let seen = package.frames.as_ref().ok_or(FormError::NoFrames)?;
         let action = package.action.as_ref().ok_or(FormError::NoPolicy)?;
@@ -63,10 +80,10 @@ impl PolicyPredictor {
         let values = match &action.reading {
             Reading::Grid => BINS,
             Reading::Steering(_) | Reading::Value { .. } | Reading::Logits { .. } => {
-                session.outputs()[output].ty.values().max(1)
+                (session.outputs()[output].ty.values() / adapters).max(1)
             }
         };
-        check(&session.outputs()[output], "the action", 1, values)?;
+        check(&session.outputs()[output], "the action", adapters, values)?;
         Ok(PolicyPredictor {
             name: package.name.clone(),
             planes: vec![0.0; form.frames_len()],
@@ -74,6 +91,7 @@ impl PolicyPredictor {
             moved: vec![0.0; form.motion.len()],
             form,
             session,
+            adapters,
             frames,
             motion,
             output,
@@ -103,20 +121,20 @@ impl PolicyPredictor {
         &self.form
     }
 
+    /// How many adapters it acts with at once, each on the same moment.
+    #[must_use]
+    pub fn adapters(&self) -> usize {
+        self.adapters
+    }
+
     /// What the policy would do, of frames in planes (`[frames, 3, height, width]` in `[0, 1]`, oldest first) and the motion
-    /// (`[rows, columns]`); `None` if its output is not finite.
+    /// (`[rows, columns]`); `None` if its output is not finite. Of several adapters what it would do with the first.
     ///
     /// # Errors
     /// [`EngineError`] if the engine that runs it fails, or the lengths are others.
     pub fn act(&mut self, frames: &[f32], motion: &[f32]) -> Result<Option<Opinion>, EngineError> {
-        let (layout, range) = self.read;
-        arrange(frames, self.form.shape, layout, range, &mut self.arranged);
-        self.session.write_f32(self.frames, &self.arranged)?;
-        if let Some(input) = self.motion {
-            self.session.write_f32(input, motion)?;
-        }
-        self.session.run()?;
-        Ok(Opinion::read(&self.reading, self.session.output_f32(self.output)?))
+        self.look(frames, motion)?;
+        self.opinion(0)
     }
 
     /// The same at row `at` of footage, the newest that it sees.
@@ -130,6 +148,37 @@ impl PolicyPredictor {
         footage: &dyn Footage,
         at: usize,
     ) -> Result<Option<Opinion>, EngineError> {
+        self.look_at(footage, at)?;
+        self.opinion(0)
+    }
+
+    /// The same with every adapter, in their order.
+    ///
+    /// # Errors
+    /// As [`PolicyPredictor::act`].
+    /// # Panics
+    /// As [`PolicyPredictor::act_at`].
+    pub fn act_at_together(
+        &mut self,
+        footage: &dyn Footage,
+        at: usize,
+    ) -> Result<Vec<Option<Opinion>>, EngineError> {
+        self.look_at(footage, at)?;
+        (0..self.adapters).map(|adapter| self.opinion(adapter)).collect()
+    }
+
+    /// Runs it on a moment.
+    fn look(&mut self, frames: &[f32], motion: &[f32]) -> Result<(), EngineError> {
+        let (layout, range) = self.read;
+        arrange(frames, self.form.shape, layout, range, &mut self.arranged);
+        self.session.write_f32(self.frames, &self.arranged)?;
+        if let Some(input) = self.motion {
+            self.session.write_f32(input, motion)?;
+        }
+        self.session.run()
+    }
+
+    fn look_at(&mut self, footage: &dyn Footage, at: usize) -> Result<(), EngineError> {
         let (first, size) = (at + 1 - self.form.frames, self.form.shape.bytes());
         let mut planes = std::mem::take(&mut self.planes);
         let mut moved = std::mem::take(&mut self.moved);
@@ -137,9 +186,16 @@ impl PolicyPredictor {
             to_planes(footage.frame(first + frame), planes);
         }
         self.form.motion.write(|back| footage.motion(at + 1 - back), &mut moved);
-        let opinion = self.act(&planes, &moved);
+        let looked = self.look(&planes, &moved);
         (self.planes, self.moved) = (planes, moved);
-        opinion
+        looked
+    }
+
+    /// What it says of the moment that it was run on, with this adapter.
+    fn opinion(&mut self, adapter: usize) -> Result<Option<Opinion>, EngineError> {
+        let said = self.session.output_f32(self.output)?;
+        let values = said.len() / self.adapters;
+        Ok(Opinion::read(&self.reading, &said[adapter * values..][..values]))
     }
 }
 

@@ -24,7 +24,8 @@ use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::{Model, ReadError};
 use shoal_shadow::fit::{
-    FitError, graft_package, load_policy, load_predictor, load_predictor_of_many, profile_of,
+    FitError, graft_package, load_policy, load_policy_of_many, load_predictor,
+    load_predictor_of_many, profile_of,
 };
 use shoal_shadow::form::{Form, FormError};
 use shoal_shadow::measure::policy::PolicyPredictor;
@@ -381,6 +382,17 @@ impl Agent {
         let description = self.package.description();
         let (engine, threads) = (&*self.engine, self.threads());
         Ok(load_predictor_of_many(&self.model, description, engine, threads, adapters, batch)?)
+    }
+
+    /// As [`Agent::policy`], with several adapters that act on the same moments.
+    ///
+    /// # Errors
+    /// As [`Agent::policy`].
+    /// # Panics
+    /// If there is no adapter.
+    pub fn policy_of_many(&self, adapters: &[&Adapter]) -> Result<PolicyPredictor, AgentError> {
+        let (description, engine) = (self.package.description(), &*self.engine);
+        Ok(load_policy_of_many(&self.model, description, engine, self.threads(), adapters)?)
     }
 
     /// Predicts a frame, or an action, after nothing but black frames: the engine, the model and the adapter in use go together.

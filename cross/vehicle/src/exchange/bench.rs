@@ -12,8 +12,9 @@ use shoal_runtime::adapter::{Adapter, AdapterError};
 use shoal_runtime::graft::Profile;
 use shoal_shadow::clip::{Clips, Frames};
 use shoal_shadow::fit::profile_of;
-use shoal_shadow::measure::driving::{DrivingMetric, driving};
+use shoal_shadow::measure::driving::{DrivingMetric, driving_together};
 use shoal_shadow::measure::imitation::{ActedRun, DriveActs, judged};
+use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::measure::{
     DriveClips, Horizon, MeasureError, Measurement, Predictor, SessionPredictor, measure,
     measure_together,
@@ -104,8 +105,8 @@ pub struct Bench {
     agent: Agent,
     packs: Vec<Pack>,
     remembered: VecDeque<(Key, Measured)>,
-    /// Whether several adapters in one run are quicker than one after the other; `None`: nobody has asked yet.
-    together_pays: Option<bool>,
+    /// Whether several adapters in one run are quicker than one after the other, of what was timed: what it foresees, what it does.
+    together_pays: Vec<(Metric, bool)>,
     /// Counts spans that could not be read back.
     unreadable: Counter,
 }
@@ -138,7 +139,7 @@ impl Bench {
             }
         }
         let (remembered, unreadable) = (VecDeque::new(), Counter::default());
-        Ok(Bench { agent, packs, remembered, together_pays: None, unreadable })
+        Ok(Bench { agent, packs, remembered, together_pays: Vec::new(), unreadable })
     }
 
     /// The same, which tells these metrics of spans that cannot be read back.
@@ -283,9 +284,7 @@ impl Bench {
             match self.packs[number].manifest().metric {
                 // What is foreseen of what was foreseen is so adapter by adapter.
                 Metric::Skill if looks_far(&metrics) => {}
-                Metric::Skill => self.together(asked, (number, on))?,
-                // A policy acts by one adapter at a time.
-                Metric::Imitation => {}
+                Metric::Skill | Metric::Imitation => self.together(asked, (number, on))?,
             }
         }
         Ok(())
@@ -305,36 +304,61 @@ impl Bench {
         }
         // Every number of adapters is another graph, and there an engine to build for minutes.
         let builds = profile_of(self.agent.runs_on().0) == Profile::TensorRt;
-        if wanted.len() < 2 || builds || self.together_pays == Some(false) {
+        if wanted.len() < 2 || builds {
             return Ok(());
         }
         let adapters = wanted.iter().map(|(_, values)| self.adapter(values));
         let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
         let adapters: Vec<&Adapter> = adapters.iter().collect();
-        let mut predictor = self.agent.predictor_of_many(&adapters, BATCH)?;
-        if self.together_pays.is_none() {
-            let pays = self.pays(&mut predictor, adapters[0])?;
-            self.together_pays = Some(pays);
-            if !pays {
-                return Ok(());
-            }
+        let metric = self.packs[place.0].manifest().metric;
+        if self.pays(metric) == Some(false) {
+            return Ok(());
         }
-        let measured = self.on(place, |clips| measure_together(&mut predictor, clips))?;
+        let measured: Vec<Measured> = match metric {
+            Metric::Skill => {
+                let mut many = self.agent.predictor_of_many(&adapters, BATCH)?;
+                if self.pays(metric).is_none() {
+                    let mut one = self.agent.predictor(Some(adapters[0]), BATCH)?;
+                    let times = (foreseen_in(&mut many)?, foreseen_in(&mut one)?);
+                    if !self.timed(metric, adapters.len(), times) {
+                        return Ok(());
+                    }
+                }
+                let measured = self.on(place, |clips| measure_together(&mut many, clips))?;
+                measured.into_iter().map(|measured| vec![(By::Skill, measured)]).collect()
+            }
+            Metric::Imitation => {
+                let mut many = self.agent.policy_of_many(&adapters)?;
+                if self.pays(metric).is_none() {
+                    let mut one = self.agent.policy(Some(adapters[0]))?;
+                    let times = (acted_in(&mut many)?, acted_in(&mut one)?);
+                    if !self.timed(metric, adapters.len(), times) {
+                        return Ok(());
+                    }
+                }
+                self.driven(&mut many, place)?
+            }
+        };
         for ((hash, _), measured) in wanted.into_iter().zip(measured) {
-            self.remember((hash, place.0, place.1), vec![(By::Skill, measured)]);
+            self.remember((hash, place.0, place.1), measured);
         }
         Ok(())
     }
 
-    /// Whether a run of several adapters is quicker than as many runs of one, timed here: an engine's kernels decide that.
-    fn pays(&self, many: &mut SessionPredictor, one: &Adapter) -> Result<bool, BenchError> {
-        let mut alone = self.agent.predictor(Some(one), BATCH)?;
-        let count = many.adapters();
-        let (together, single) = (run_time(many)?, run_time(&mut alone)?);
-        let (together_ms, single_ms) = (together.as_secs_f64() * 1e3, single.as_secs_f64() * 1e3);
+    /// Whether a run of several adapters is quicker than as many runs of one; `None`: nobody has timed it yet.
+    fn pays(&self, metric: Metric) -> Option<bool> {
+        let timed = self.together_pays.iter().find(|(of, _pays)| *of == metric);
+        timed.map(|(_of, pays)| *pays)
+    }
+
+    /// Remembers it of what was timed here, with so many and with one: an engine's kernels decide that.
+    fn timed(&mut self, metric: Metric, count: usize, times: (Duration, Duration)) -> bool {
+        let (together_ms, single_ms) = (times.0.as_secs_f64() * 1e3, times.1.as_secs_f64() * 1e3);
         let pays = together_ms < single_ms * count as f64;
-        info!(count, together_ms, single_ms, pays, "adapters measured in one run");
-        Ok(pays)
+        let of = metric.name();
+        info!(of, count, together_ms, single_ms, pays, "adapters measured in one run");
+        self.together_pays.push((metric, pays));
+        pays
     }
 
     /// By all that is no gain; by roll-outs if it is to look `far`, which takes as long as four more.
@@ -359,24 +383,25 @@ impl Bench {
                 let rollouts = far.then(|| (By::Rollout, measured.of_rollouts()));
                 std::iter::once((By::Skill, measured)).chain(rollouts).collect()
             }
-            Metric::Imitation => self.driven(&adapter, place)?,
+            Metric::Imitation => {
+                self.driven(&mut self.agent.policy(Some(&adapter))?, place)?.swap_remove(0)
+            }
         };
         self.remember(key, measured.clone());
         Ok(measured)
     }
 
-    /// What the policy with this adapter proposes; on the vehicle's own roads, how near it is to the driver.
+    /// What the policy proposes with each of its adapters; on the vehicle's own roads, how near it is to the driver.
     fn driven(
         &mut self,
-        adapter: &Adapter,
+        policy: &mut PolicyPredictor,
         (pack, on): (usize, On),
-    ) -> Result<Measured, BenchError> {
-        let mut policy = self.agent.policy(Some(adapter))?;
+    ) -> Result<Vec<Measured>, BenchError> {
         let (measured, metrics) = match on {
             On::Part(part) => {
                 let footages = self.packs[pack].read_turn(usize::from(part))?;
                 let metrics = self.packs[pack].manifest().driving();
-                (driving(&mut policy, &footages.acts(), &metrics), metrics)
+                (driving_together(policy, &footages.acts(), &metrics), metrics)
             }
             On::Own => {
                 let geometry = self.agent.config().geometry;
@@ -393,11 +418,12 @@ impl Bench {
                     runs: runs.collect(),
                 };
                 let metrics = vec![DrivingMetric::Imitation];
-                (driving(&mut policy, &[own], &metrics), metrics)
+                (driving_together(policy, &[own], &metrics), metrics)
             }
         };
         let measured = measured.map_err(AgentError::from)?;
-        Ok(metrics.into_iter().map(asked_as).zip(measured).collect())
+        let metrics: Vec<By> = metrics.into_iter().map(asked_as).collect();
+        Ok(measured.into_iter().map(|of| metrics.iter().copied().zip(of).collect()).collect())
     }
 
     /// Spans of the vehicle's own roads that nothing is tuned on.
@@ -475,17 +501,29 @@ fn looks_far(metrics: &[By]) -> bool {
     metrics.iter().any(|of| measured::rolls_out(*of))
 }
 
-/// The time of a run on black frames: the quickest of some, after one that warms up.
-#[expect(clippy::disallowed_methods, reason = "which of two ways is quicker is measured")]
-fn run_time(predictor: &mut SessionPredictor) -> Result<Duration, AgentError> {
+/// The time in which a frame is foreseen, of black ones.
+fn foreseen_in(predictor: &mut SessionPredictor) -> Result<Duration, AgentError> {
     let form = predictor.form();
     let (frames, motion) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);
     let mut next = vec![0.0; predictor.adapters() * form.shape.bytes()];
+    quickest(|| Ok(predictor.predict(1, &frames, &motion, &mut next)?))
+}
+
+/// The time in which a policy acts on black frames.
+fn acted_in(policy: &mut PolicyPredictor) -> Result<Duration, AgentError> {
+    let form = policy.form();
+    let (frames, motion) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);
+    quickest(|| Ok(policy.act(&frames, &motion).map(drop)?))
+}
+
+/// The quickest of some runs, after one that warms up.
+#[expect(clippy::disallowed_methods, reason = "which of two ways is quicker is measured")]
+fn quickest(mut run: impl FnMut() -> Result<(), AgentError>) -> Result<Duration, AgentError> {
     let mut quickest = Duration::MAX;
-    predictor.predict(1, &frames, &motion, &mut next)?;
+    run()?;
     for _ in 0..RUNS_TIMED {
         let begun = Instant::now();
-        predictor.predict(1, &frames, &motion, &mut next)?;
+        run()?;
         quickest = quickest.min(begun.elapsed());
     }
     Ok(quickest)

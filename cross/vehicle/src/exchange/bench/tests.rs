@@ -131,8 +131,6 @@ fn a_pack_of_imitation_is_measured_by_what_the_model_would_do() {
     };
     let (one, other) = (flat(1.0), flat(0.3));
     let on = On::Part(1);
-    bench.measure_ahead(&[&one, &other], on, &[]).unwrap();
-    assert!(bench.remembered.is_empty(), "a policy acts by one adapter at a time");
     let compared = bench.measure(&one, Some(&other), on, &[]).unwrap()[0].1;
     let alone = bench.measure(&other, None, on, &[]).unwrap()[0].1;
     assert_eq!(compared.beside, alone.value);
@@ -270,7 +268,7 @@ fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
     let on = On::Part(1);
     let alone = adapters.each_ref().map(|one| bench.measure(one, None, on, &[]).unwrap()[0].1);
     bench.remembered.clear();
-    bench.together_pays = Some(true);
+    bench.together_pays = vec![(Metric::Skill, true)];
     let all: Vec<&Flat> = adapters.iter().chain(&adapters).collect();
     bench.measure_ahead(&all, on, &[]).unwrap();
     assert_eq!(bench.remembered.len(), 3, "as many as are allowed, each once");
@@ -282,9 +280,38 @@ fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
     assert_eq!(bench.remembered.len(), 4);
     assert_ne!(alone[0].value, alone[1].value, "adapters that all do the same show nothing");
 
-    bench.together_pays = Some(false);
+    bench.together_pays = vec![(Metric::Skill, false)];
     bench.measure_ahead(&all, On::Part(2), &[]).unwrap();
     assert_eq!(bench.remembered.len(), 4, "where it does not pay, each is measured in its turn");
+}
+
+/// By all that a pack of drivers tells.
+#[test]
+fn policies_measured_in_one_run_count_as_much_as_each_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
+    let count = bench.agent().layout().values();
+    let flat = |more: f32| -> Flat {
+        (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
+    };
+    let adapters = [flat(1.0), flat(0.3)];
+    let (on, asked) = (On::Part(1), bench.measures());
+    let measured =
+        |bench: &mut Bench| adapters.each_ref().map(|one| bench.measure(one, None, on, &asked));
+    let alone = measured(&mut bench).map(Result::unwrap);
+    assert!(alone[0].len() > 3 && alone[0] != alone[1], "{alone:?}");
+    bench.remembered.clear();
+    bench.together_pays = vec![(Metric::Imitation, true)];
+    let all: Vec<&Flat> = adapters.iter().collect();
+    bench.measure_ahead(&all, on, &asked).unwrap();
+    assert_eq!(bench.remembered.len(), 2);
+    for (together, alone) in measured(&mut bench).map(Result::unwrap).iter().zip(&alone) {
+        assert_eq!(together.len(), alone.len());
+        for ((of, together), (other, alone)) in together.iter().zip(alone) {
+            assert_eq!(of, other);
+            assert!(together.value.abs_diff(alone.value) <= 1, "{of:?} {together:?} {alone:?}");
+        }
+    }
 }
 
 #[test]
