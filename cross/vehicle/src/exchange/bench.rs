@@ -105,8 +105,8 @@ pub struct Bench {
     agent: Agent,
     packs: Vec<Pack>,
     remembered: VecDeque<(Key, Measured)>,
-    /// Whether several adapters in one run are quicker than one after the other, of what was timed: what it foresees, what it does.
-    together_pays: Vec<(Metric, bool)>,
+    /// Whether so many adapters in one run are quicker than one after the other, of what was timed.
+    together_pays: Vec<(Metric, usize, bool)>,
     /// Counts spans that could not be read back.
     unreadable: Counter,
 }
@@ -310,17 +310,18 @@ impl Bench {
         let adapters = wanted.iter().map(|(_, values)| self.adapter(values));
         let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
         let adapters: Vec<&Adapter> = adapters.iter().collect();
-        let metric = self.packs[place.0].manifest().metric;
-        if self.pays(metric) == Some(false) {
+        let (metric, count) = (self.packs[place.0].manifest().metric, adapters.len());
+        let pays = self.pays(metric, count);
+        if pays == Some(false) {
             return Ok(());
         }
         let measured: Vec<Measured> = match metric {
             Metric::Skill => {
                 let mut many = self.agent.predictor_of_many(&adapters, BATCH)?;
-                if self.pays(metric).is_none() {
+                if pays.is_none() {
                     let mut one = self.agent.predictor(Some(adapters[0]), BATCH)?;
                     let times = (foreseen_in(&mut many)?, foreseen_in(&mut one)?);
-                    if !self.timed(metric, adapters.len(), times) {
+                    if !self.timed(metric, count, times) {
                         return Ok(());
                     }
                 }
@@ -329,10 +330,10 @@ impl Bench {
             }
             Metric::Imitation => {
                 let mut many = self.agent.policy_of_many(&adapters)?;
-                if self.pays(metric).is_none() {
+                if pays.is_none() {
                     let mut one = self.agent.policy(Some(adapters[0]))?;
                     let times = (acted_in(&mut many)?, acted_in(&mut one)?);
-                    if !self.timed(metric, adapters.len(), times) {
+                    if !self.timed(metric, count, times) {
                         return Ok(());
                     }
                 }
@@ -345,10 +346,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Whether a run of several adapters is quicker than as many runs of one; `None`: nobody has timed it yet.
-    fn pays(&self, metric: Metric) -> Option<bool> {
-        let timed = self.together_pays.iter().find(|(of, _pays)| *of == metric);
-        timed.map(|(_of, pays)| *pays)
+    /// Whether a run of so many adapters is quicker than as many runs of one; `None`: nobody has timed it yet. What is quicker with
+    /// some is so with more, what they share being computed once.
+    fn pays(&self, metric: Metric, count: usize) -> Option<bool> {
+        let tells = |(of, timed, pays): &&(Metric, usize, bool)| {
+            *of == metric && if *pays { *timed <= count } else { *timed >= count }
+        };
+        self.together_pays.iter().find(tells).map(|(.., pays)| *pays)
     }
 
     /// Remembers it of what was timed here, with so many and with one: an engine's kernels decide that.
@@ -357,7 +361,7 @@ impl Bench {
         let pays = together_ms < single_ms * count as f64;
         let of = metric.name();
         info!(of, count, together_ms, single_ms, pays, "adapters measured in one run");
-        self.together_pays.push((metric, pays));
+        self.together_pays.push((metric, count, pays));
         pays
     }
 

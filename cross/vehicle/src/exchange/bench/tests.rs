@@ -268,7 +268,7 @@ fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
     let on = On::Part(1);
     let alone = adapters.each_ref().map(|one| bench.measure(one, None, on, &[]).unwrap()[0].1);
     bench.remembered.clear();
-    bench.together_pays = vec![(Metric::Skill, true)];
+    bench.together_pays = vec![(Metric::Skill, 2, true)];
     let all: Vec<&Flat> = adapters.iter().chain(&adapters).collect();
     bench.measure_ahead(&all, on, &[]).unwrap();
     assert_eq!(bench.remembered.len(), 3, "as many as are allowed, each once");
@@ -280,9 +280,19 @@ fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
     assert_eq!(bench.remembered.len(), 4);
     assert_ne!(alone[0].value, alone[1].value, "adapters that all do the same show nothing");
 
-    bench.together_pays = vec![(Metric::Skill, false)];
+    bench.together_pays = vec![(Metric::Skill, 3, false)];
     bench.measure_ahead(&all, On::Part(2), &[]).unwrap();
     assert_eq!(bench.remembered.len(), 4, "where it does not pay, each is measured in its turn");
+}
+
+#[test]
+fn what_pays_with_some_pays_with_more_and_what_does_not_may_with_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bench = bench(directory.path());
+    bench.together_pays = vec![(Metric::Skill, 2, false), (Metric::Skill, 4, true)];
+    let pays = [2, 3, 4, 5].map(|count| bench.pays(Metric::Skill, count));
+    assert_eq!(pays, [Some(false), None, Some(true), Some(true)]);
+    assert_eq!(bench.pays(Metric::Imitation, 4), None, "another graph");
 }
 
 /// By all that a pack of drivers tells.
@@ -301,7 +311,7 @@ fn policies_measured_in_one_run_count_as_much_as_each_by_itself() {
     let alone = measured(&mut bench).map(Result::unwrap);
     assert!(alone[0].len() > 3 && alone[0] != alone[1], "{alone:?}");
     bench.remembered.clear();
-    bench.together_pays = vec![(Metric::Imitation, true)];
+    bench.together_pays = vec![(Metric::Imitation, 2, true)];
     let all: Vec<&Flat> = adapters.iter().collect();
     bench.measure_ahead(&all, on, &asked).unwrap();
     assert_eq!(bench.remembered.len(), 2);
