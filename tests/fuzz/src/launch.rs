@@ -8,6 +8,9 @@ const RUNS_SECONDS_MAX: u64 = 20;
 /// The largest input that is tried.
 const BYTES_MAX: usize = 1 << 16;
 
+/// Files in memory: a target that lays its input down as files tries ten times as many there.
+const MEMORY: &str = "/dev/shm";
+
 /// How variables begin by which cargo says what package it runs.
 const OF_PACKAGE: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
@@ -75,6 +78,9 @@ fn run(target: &str, length: Length) -> Result<bool, String> {
     copied.map_err(|why| format!("{}: {why}", built_at.display()))?;
     let found = folder(&built, "found", target)?;
     let mut fuzzer = Command::new(binary);
+    if Path::new(MEMORY).is_dir() {
+        fuzzer.env("TMPDIR", MEMORY);
+    }
     fuzzer
         .arg(format!("-max_len={BYTES_MAX}"))
         .args([
