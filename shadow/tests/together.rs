@@ -3,9 +3,10 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use shoal_hal::{FrameShape, Motion};
-use shoal_runtime::adapter::Adapter;
+use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
 use shoal_runtime::graft::Profile;
@@ -37,6 +38,15 @@ fn road(shape: FrameShape, frames: usize) -> Frames {
     Frames::new(shape, 10.0, bytes.collect(), vec![Some(motion); frames]).unwrap()
 }
 
+/// Three adapters whose values are this far from 0.
+fn adapters(layout: &Arc<Layout>, scale: f32) -> Vec<Adapter> {
+    let adapter = |seed| {
+        let values = noise(seed, layout.values()).iter().map(|v| v * scale).collect();
+        Adapter::from_values(Arc::clone(layout), values).unwrap()
+    };
+    (0..3).map(adapter).collect()
+}
+
 #[test]
 fn adapters_measured_together_are_measured_as_each_alone() {
     let Some(ort) = ort_or_skip() else { return };
@@ -46,12 +56,7 @@ fn adapters_measured_together_are_measured_as_each_alone() {
     let (description, one) = (package.description(), NonZeroUsize::MIN);
     let engine: &dyn Engine = &ort;
     let layout = graft_package(&model, description, 1, Profile::Cpu).unwrap().layout;
-    let adapters: Vec<Adapter> = (0..3)
-        .map(|seed| {
-            let values = noise(seed, layout.values()).iter().map(|v| v * 0.03).collect();
-            Adapter::from_values(layout.clone(), values).unwrap()
-        })
-        .collect();
+    let adapters = adapters(&layout, 0.03);
     let alone =
         |adapter, batch| load_predictor(&model, description, engine, one, adapter, batch).unwrap();
     let mut first = alone(None, 1);
@@ -92,12 +97,7 @@ fn a_policy_measured_with_several_adapters_is_measured_as_with_each_alone() {
     let (description, one) = (package.description(), NonZeroUsize::MIN);
     let engine: &dyn Engine = &ort;
     let layout = graft_package(&model, description, 1, Profile::Cpu).unwrap().layout;
-    let adapters: Vec<Adapter> = (0..3)
-        .map(|seed| {
-            let values = noise(seed, layout.values()).iter().map(|v| v * 0.1).collect();
-            Adapter::from_values(layout.clone(), values).unwrap()
-        })
-        .collect();
+    let adapters = adapters(&layout, 0.1);
     let alone = |adapter| load_policy(&model, description, engine, one, adapter).unwrap();
     let mut first = alone(None);
     let road = [road(first.form().shape, 30)];
