@@ -520,7 +520,8 @@ impl Checks {
     }
 
     /// What counted before the power went counts after it; and no lie that was found out counts again. What came at that very
-    /// moment may have been counted and not kept: nothing was said that rests on it, and it is asked for again.
+    /// moment may have been counted and not kept, or have voided what it contradicts and not been kept: nothing was said that rests
+    /// on it, and it is asked for again.
     pub fn remembered(&self, vehicle: &mut Vehicle, now_us: u64) {
         let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
         let before = std::mem::take(&mut vehicle.counted);
@@ -552,13 +553,19 @@ impl Checks {
         if vehicle.character != Character::Honest {
             return;
         }
+        let mut new = 0;
         for window in self.calendar.window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
+                let contradicts = |(of, liar, _at): &(u32, KeyId, u64)| {
+                    (*of, *liar) == (window, claim.signer)
+                };
+                let is_new = !before.contains(&id);
+                new += usize::from(is_new);
                 must!(
                     self.looked_at,
                     NothingNew,
-                    before.contains(&id),
+                    !is_new || (new == 1 && self.contradicted.iter().any(contradicts)),
                     "{now_us}: {id:?} counts at {number} since its start"
                 );
             }

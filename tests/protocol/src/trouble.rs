@@ -215,8 +215,7 @@ impl World {
         let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
         let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
         let at = self.calendar.opens_us(window) + after;
-        let mistaken = at + 2 * SECOND_US * u64::from(SPAN_S);
-        for at in [at, mistaken, mistaken + 30 * SECOND_US] {
+        for at in [at, at + 2 * SECOND_US * u64::from(SPAN_S)] {
             self.at(at, Happening::News(window));
         }
     }
@@ -232,7 +231,12 @@ impl World {
             return;
         }
         let news = self.fleet.news(window);
-        self.trouble(if self.fleet.is_mistaken() { "mistaken" } else { "news" });
+        if self.fleet.is_mistaken() {
+            self.trouble("mistaken");
+            self.at(self.now_us.get() + 30 * SECOND_US, Happening::News(window));
+        } else {
+            self.trouble("news");
+        }
         self.keeper.learn(&self.fleet, news, utc_ms(self.now_us.get()));
         self.keep_time();
     }

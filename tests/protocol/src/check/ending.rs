@@ -241,7 +241,7 @@ fn claims_it(swarm: &Swarm, of: u32, who: KeyId, particle: ParticleId) -> bool {
     claims.any(|claim| claim.signer == who && claim.body.particle == particle)
 }
 
-/// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.
+/// What a vehicle knows of the claims behind its best, and what was found against whom, for who looks for the reason of a disagreement.
 pub(super) fn known(swarm: &Swarm, window: u32) -> String {
     let records = swarm.records();
     let mut text = format!("a vehicle that knows {} records:\n", records.count());
@@ -268,6 +268,12 @@ pub(super) fn known(swarm: &Swarm, window: u32) -> String {
                 text,
                 "  {window}: {who} votes on {of} beside {best:?} ({headers:?} headers): {terms:?}"
             );
+        }
+    }
+    let ledger = swarm.quorum(window).map(|quorum| quorum.ledger(window));
+    for (who, account) in ledger.unwrap_or_default() {
+        for found in account.findings {
+            let _infallible = writeln!(text, "  against {who}: {found:?}");
         }
     }
     text
