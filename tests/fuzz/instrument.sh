@@ -4,7 +4,7 @@
 case " $* " in
 *" --crate-name build_script_"* | *" --crate-type proc-macro "*) exec "$@" ;;
 esac
-# The lints of the code under test are judged where it is built for use.
+# The lints of the code under test are judged where it is built for use; and most of the time of a short run is building.
 exec "$@" \
     -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -12,6 +12,7 @@ exec "$@" \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
     -Ccodegen-units=1 \
+    -Copt-level=1 \
     -Clink-dead-code \
     -Cdebug-assertions=yes \
     -Awarnings

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// A count of inputs ends after so long all the same: a slow target tries the first of them.
-const RUNS_SECONDS_MAX: u64 = 20;
+const RUNS_SECONDS_MAX: u64 = 8;
 /// The largest input that is tried.
 const BYTES_MAX: usize = 1 << 16;
 

@@ -557,9 +557,8 @@ impl Checks {
         for window in self.calendar.window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
-                let contradicts = |(of, liar, _at): &(u32, KeyId, u64)| {
-                    (*of, *liar) == (window, claim.signer)
-                };
+                let contradicts =
+                    |(of, liar, _at): &(u32, KeyId, u64)| (*of, *liar) == (window, claim.signer);
                 let is_new = !before.contains(&id);
                 new += usize::from(is_new);
                 must!(

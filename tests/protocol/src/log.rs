@@ -64,10 +64,11 @@ fn decided(vehicle: &Vehicle, window: u32) -> [u8; 32] {
 
 fn believed(swarm: &Swarm, window: u32) -> [u8; 32] {
     let mut digest = Sha256::new();
-    for elected in [swarm.best(window), swarm.worst(window)] {
+    let quorum = swarm.quorum(window).expect("a term counts in every window of a world");
+    for elected in [quorum.best(), quorum.worst()] {
         digest.update(elected.map_or([0; 32], |elected| *elected.particle.bytes()));
     }
-    for aside in swarm.quarantined(window) {
+    for aside in quorum.quarantined(window) {
         digest.update(aside.bytes());
     }
     records(swarm).iter().map(RecordId::bytes).for_each(|id| digest.update(id));

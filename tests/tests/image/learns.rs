@@ -17,8 +17,8 @@ use shoal_vehicle::exchange::vault::Vault;
 
 /// Where the image has the package of the model.
 pub(crate) const PACKAGE: &str = "/usr/share/shoal/world";
-/// Power cuts, unless `SHOAL_IMAGE_CUTS` says how many.
-const CUTS: u64 = 1;
+/// Power cuts at random moments beyond the first, unless `SHOAL_IMAGE_CUTS` says how many.
+const CUTS: u64 = 0;
 /// The latest moment of a cut after the vehicle's programs began, in milliseconds: by then it exchanges.
 const CUT_MILLIS_MAX: u64 = 50_000;
 
@@ -54,6 +54,8 @@ fn a_vehicle_computer_learns_in_a_fleet_and_loses_nothing_when_its_power_is_cut(
     first.says("window over", 1);
     first.says("the agent is up", 1);
     first.says("the agent runs as user=900 group=900", 1);
+    // And then on, up to some moment.
+    thread::park_timeout(Duration::from_millis(random(cuts) % CUT_MILLIS_MAX));
     told.read(&first.cut());
     assert!(!told.windows.is_empty() && told.spans > 0, "it told of windows and spans");
     told.holds(&image, &fleet, &observer);

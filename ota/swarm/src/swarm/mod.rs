@@ -581,9 +581,11 @@ impl Swarm {
 
     /// What the vehicle's slots must not lose: best, worst and anchor, and what it claimed last.
     pub fn held(&self) -> Vec<ParticleId> {
-        let elected = [self.best(self.window), self.worst(self.window)];
-        let mut held: Vec<ParticleId> =
-            elected.into_iter().flatten().map(|elected| elected.particle).collect();
+        // One reading for both: most of it is to judge every window.
+        let quorum = self.quorum(self.window);
+        let elected = quorum.map(|quorum| [quorum.best(), quorum.worst()]);
+        let elected = elected.into_iter().flatten().flatten();
+        let mut held: Vec<ParticleId> = elected.map(|elected| elected.particle).collect();
         held.extend(self.state.base);
         held.extend(self.state.claimed.map(|(_window, particle)| particle));
         held.sort();
