@@ -553,18 +553,13 @@ impl Checks {
         if vehicle.character != Character::Honest {
             return;
         }
-        let mut new = 0;
         for window in self.calendar.window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
-                let contradicts =
-                    |(of, liar, _at): &(u32, KeyId, u64)| (*of, *liar) == (window, claim.signer);
-                let is_new = !before.contains(&id);
-                new += usize::from(is_new);
                 must!(
                     self.looked_at,
                     NothingNew,
-                    !is_new || (new == 1 && self.contradicted.iter().any(contradicts)),
+                    before.contains(&id) || known.is_some_and(|known| known.contains(&id)),
                     "{now_us}: {id:?} counts at {number} since its start"
                 );
             }
