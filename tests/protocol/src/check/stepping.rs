@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use shoal_swarm::draws::pull_draws;
-use shoal_swarm::step::{Landmarks, StepLength, Weights, restart, step};
+use shoal_swarm::step::{Landmarks, Pull, StepLength, Weights, restart, step};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_wire::KeyId;
 use shoal_wire::v1::PaperRule;
@@ -46,7 +46,7 @@ pub(super) struct Stepper<'a> {
 
 /// What a step may be drawn to, and kept from, in a window.
 struct Drawn<'a> {
-    window: u32,
+    pull: Pull,
     personal_best: &'a Flat,
     global_best: Option<&'a Flat>,
     global_worst: Option<&'a Flat>,
@@ -68,18 +68,34 @@ impl Checks {
         let froms: Vec<Flat> = results.chain(stood).filter_map(values).collect();
         let worsts = roads.worsts();
         let drawn = self.drawn(roads, &worsts, by);
-        let mut walks = vec![(None, walk.clone())];
-        for _ in 0..if by.anew { 1 + UNSEEN } else { 1 } {
-            let stepped = walks.iter().flat_map(|(x, walk)| {
-                let froms: Vec<Flat> = froms.iter().cloned().chain(x.clone()).collect();
-                drawn.iter().flat_map(move |drawn| drawn.step(walk, by, &froms))
-            });
-            let named = stepped.map(|(x, walk): (Flat, Walk)| {
-                ((ValuesHash::of(&x), ValuesHash::of(&walk.velocity)), (Some(x), walk))
-            });
-            let next: BTreeMap<_, _> = named.collect();
-            if let Some((_name, (_x, walk))) = next.iter().find(|((x, _v), _walk)| *x == to) {
-                return Some(walk.clone());
+        let target = seen.values.get(&to)?;
+        let mut walks: Vec<(Option<Flat>, Walk)> = vec![(None, walk.clone())];
+        let steps = if by.anew { 1 + UNSEEN } else { 1 };
+        for number in 1..=steps {
+            let with = |x: &Option<Flat>| -> Vec<Flat> { froms.iter().chain(x).cloned().collect() };
+            // Of several ways there, always the same one.
+            let mut there: BTreeMap<ValuesHash, Walk> = BTreeMap::new();
+            for (x, walk) in &walks {
+                let froms = with(x);
+                let leads = drawn.iter().filter(|drawn| drawn.may_lead(walk, &froms, target));
+                let led = leads.flat_map(|drawn| drawn.step(walk, &froms));
+                let led = led.filter(|(x, _walk)| ValuesHash::of(x) == to);
+                there.extend(led.map(|(_x, walk)| (ValuesHash::of(&walk.velocity), walk)));
+            }
+            if let Some((_velocity, walk)) = there.pop_first() {
+                return Some(walk);
+            }
+            if number == steps {
+                break;
+            }
+            // Each once: there are as many as there are ways to be drawn, and of two steps the square of it.
+            let mut next = BTreeMap::new();
+            for (x, walk) in &walks {
+                let froms = with(x);
+                for (x, walk) in drawn.iter().flat_map(|drawn| drawn.step(walk, &froms)) {
+                    let name = (ValuesHash::of(&x), ValuesHash::of(&walk.velocity));
+                    next.entry(name).or_insert((Some(x), walk));
+                }
             }
             walks = next.into_values().collect();
         }
@@ -105,7 +121,8 @@ impl Checks {
                 let bests = no_worse.iter().filter_map(|name| seen.values.get(name)).map(Some);
                 for global_best in bests.chain([None]) {
                     for global_worst in worsts.iter().map(Some).chain([None]) {
-                        drawn.push(Drawn { window, personal_best, global_best, global_worst });
+                        let pull = pull(by, window, global_best.is_some(), global_worst.is_some());
+                        drawn.push(Drawn { pull, personal_best, global_best, global_worst });
                     }
                 }
             }
@@ -116,36 +133,62 @@ impl Checks {
 
 impl Drawn<'_> {
     /// Where a step from any of these leads, as the vehicle walked, or from its own best at rest.
-    fn step(&self, walk: &Walk, by: &Stepper<'_>, froms: &[Flat]) -> Vec<(Flat, Walk)> {
-        let Drawn { window, personal_best, global_best, global_worst } = *self;
-        let on = |is: bool, weight: f32| if is { f64::from(weight) } else { 0.0 };
-        let weights = Weights {
-            inertia: f64::from(RULE.inertia),
-            cognitive: f64::from(RULE.cognitive),
-            social: on(global_best.is_some(), RULE.social),
-            repel: on(global_worst.is_some(), RULE.repel),
-        };
-        let at = Landmarks {
-            personal_best: &personal_best[..],
-            global_best: &global_best.unwrap_or(personal_best)[..],
-            global_worst: &global_worst.unwrap_or(personal_best)[..],
-        };
-        let length = StepLength {
-            first: f64::from(RULE.step_length),
-            decay: f64::from(RULE.step_length_decay),
-            floor: f64::from(RULE.step_length_min),
-        };
-        let pull = weights.pull(pull_draws(by.seed, Some(by.key), window, 0));
-        let stepped = |mut x: Vec<f32>, mut v: Vec<f32>, restarts: bool| {
+    fn step(&self, walk: &Walk, froms: &[Flat]) -> Vec<(Flat, Walk)> {
+        let at = self.landmarks(|values| values);
+        let stepped = |x: &[f32], velocity: &[f32], restarts: bool| {
+            let (mut x, mut v) = (x.to_vec(), velocity.to_vec());
             v.resize(x.len(), 0.0);
             if restarts {
-                restart(&mut x, &mut v, personal_best);
+                restart(&mut x, &mut v, self.personal_best);
             }
-            step(&mut x, &mut v, at, pull, length.at(walk.steps) as f32).ok()?;
+            step(&mut x, &mut v, at, self.pull, length(walk)).ok()?;
             Some((x.into(), Walk { velocity: v, steps: walk.steps + 1 }))
         };
-        let walks = froms.iter().map(|from| stepped(from.to_vec(), walk.velocity.clone(), false));
-        let rests = stepped(personal_best.to_vec(), Vec::new(), true);
+        let walks = froms.iter().map(|from| stepped(from, &walk.velocity, false));
+        let rests = stepped(self.personal_best, &[], true);
         walks.chain([rests]).flatten().collect()
     }
+
+    /// Whether the first value of any of these steps is that of a place: the same arithmetic on one value, which most do not pass.
+    fn may_lead(&self, walk: &Walk, froms: &[Flat], target: &Flat) -> bool {
+        let Some(wanted) = target.first() else { return true };
+        let at = self.landmarks(|values| values.get(..1).unwrap_or(values));
+        let leads = |x: f32, v: f32| {
+            let (mut x, mut v) = ([x], [v]);
+            step(&mut x, &mut v, at, self.pull, length(walk)).is_ok() && x == [*wanted]
+        };
+        let v = walk.velocity.first().copied().unwrap_or(0.0);
+        let mut firsts = froms.iter().filter_map(|from| from.first());
+        firsts.any(|&x| leads(x, v)) || self.personal_best.first().is_some_and(|&x| leads(x, 0.0))
+    }
+
+    fn landmarks<'d>(&'d self, of: impl Fn(&'d [f32]) -> &'d [f32]) -> Landmarks<'d, f32> {
+        Landmarks {
+            personal_best: of(self.personal_best),
+            global_best: of(self.global_best.unwrap_or(self.personal_best)),
+            global_worst: of(self.global_worst.unwrap_or(self.personal_best)),
+        }
+    }
+}
+
+/// How long the next step of a vehicle is.
+fn length(walk: &Walk) -> f32 {
+    let length = StepLength {
+        first: f64::from(RULE.step_length),
+        decay: f64::from(RULE.step_length_decay),
+        floor: f64::from(RULE.step_length_min),
+    };
+    length.at(walk.steps) as f32
+}
+
+/// How much each term of a step weighs in a window.
+fn pull(by: &Stepper<'_>, window: u32, has_best: bool, has_worst: bool) -> Pull {
+    let on = |is: bool, weight: f32| if is { f64::from(weight) } else { 0.0 };
+    let weights = Weights {
+        inertia: f64::from(RULE.inertia),
+        cognitive: f64::from(RULE.cognitive),
+        social: on(has_best, RULE.social),
+        repel: on(has_worst, RULE.repel),
+    };
+    weights.pull(pull_draws(by.seed, Some(by.key), window, 0))
 }
