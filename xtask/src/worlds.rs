@@ -88,15 +88,16 @@ pub(crate) fn worlds(
     if ran > 0 {
         println!("{ran} worlds of this commit passed before");
     }
-    if ran < seeds
-        && let Err(failure) = build(&root(), &target)
-    {
-        return Ok((sum.unwrap_or(json!({"passed": false})), Err(failure)));
-    }
+    let mut built = None;
     while ran < seeds {
         let count = batch(seeds - ran);
+        // Once: what is edited meanwhile is not what the summary is of.
+        let program = match built.take().map_or_else(|| build(&root(), &target), Ok) {
+            Ok(program) => built.insert(program),
+            Err(failure) => return Ok((sum.unwrap_or(json!({"passed": false})), Err(failure))),
+        };
         let watch = Watch::start();
-        let told = run(&root(), &target, ran..ran + count, u64::MAX);
+        let told = run(program, &root(), ran..ran + count, u64::MAX);
         let (report, done) = reported(told, watch.elapsed().as_secs_f64());
         let is_whole = report["summary"].is_object();
         let all = added(sum.take(), report);
@@ -193,12 +194,24 @@ fn plus(one: &Value, other: &Value) -> Value {
     }
 }
 
-fn build(tree: &Path, target: &Path) -> Done {
-    Run::cargo()
+/// Builds the worlds of a tree: their program.
+fn build(tree: &Path, target: &Path) -> Done<PathBuf> {
+    println!("  building worlds");
+    let told = Run::cargo()
         .args(["test", "--quiet", "--workspace", "--test", "worlds", "--no-run"])
+        .arg("--message-format=json-render-diagnostics")
         .env("CARGO_TARGET_DIR", target)
         .at(tree)
-        .run()
+        .output()?;
+    let built = told.lines().find_map(program);
+    built.ok_or_else(|| Failure::new("cargo does not say which program the worlds are"))
+}
+
+/// The program of the worlds, if this line of cargo's tells of it.
+fn program(line: &str) -> Option<PathBuf> {
+    let told: Value = serde_json::from_str(line).ok()?;
+    let is_worlds = told["target"]["name"] == "worlds" && told["target"]["kind"][0] == "test";
+    told["executable"].as_str().filter(|_program| is_worlds).map(PathBuf::from)
 }
 
 /// Each defect in a copy of the tree, and the first world of so many that finds it; the rows of all of them `grow`. What an `earlier`
@@ -253,8 +266,9 @@ fn row(tree: &Path, defect: &Defect, seeds: u64) -> Done<Value> {
     for change in &defect.changes {
         put_in(tree, change)?;
     }
-    build(tree, &target).map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
-    let (seed, by) = run(tree, &target, 0..seeds, 1)?.failed.unzip();
+    let program = build(tree, &target)
+        .map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
+    let (seed, by) = run(&program, tree, 0..seeds, 1)?.failed.unzip();
     println!("{}: {seed:?}, {by:?}", defect.name);
     for change in &defect.changes {
         let whole = root().join(&change.file);
@@ -264,18 +278,16 @@ fn row(tree: &Path, defect: &Defect, seeds: u64) -> Done<Value> {
 }
 
 /// Runs the worlds of these seeds, of the tree at this place, until so many have failed.
-fn run(tree: &Path, target: &Path, seeds: Range<u64>, failures: u64) -> Done<Told> {
+fn run(program: &Path, tree: &Path, seeds: Range<u64>, failures: u64) -> Done<Told> {
     let mut told = Told::default();
     let mut failing = None;
-    told.came = Run::cargo()
-        .args(["test", "--quiet", "--workspace", "--test", "worlds"])
-        .args(["what_must_hold", "--", "--nocapture"])
-        .env("CARGO_TARGET_DIR", target)
+    told.came = Run::new(program)
+        .args(["what_must_hold", "--nocapture", "--quiet"])
         .env("SHOAL_SEED", seeds.start.to_string())
         .env("SHOAL_SEEDS", (seeds.end - seeds.start).to_string())
         .env("SHOAL_FAILURES", failures.to_string())
         .env("RUST_BACKTRACE", "0")
-        .at(tree)
+        .at(&tree.join("tests/protocol"))
         .lines(|line| {
             if let Some(seed) = failing.take() {
                 told.failed.get_or_insert((seed, line.chars().take(300).collect()));
@@ -392,6 +404,18 @@ mod tests {
             assert!(sum["told"].is_string(), "{sum}");
         }
         assert_eq!(passed(&batch_of(500, 500, 0, true)), None, "it is not from seed 0 on");
+    }
+
+    #[test]
+    fn cargo_says_which_program_the_worlds_are() {
+        let line = |kind: &str, name: &str| {
+            json!({"reason": "compiler-artifact", "target": {"kind": [kind], "name": name}, "executable": "/worlds-1"})
+                .to_string()
+        };
+        assert_eq!(program(&line("test", "worlds")), Some(PathBuf::from("/worlds-1")));
+        for other in [line("bin", "worlds"), line("test", "other"), "built".to_owned()] {
+            assert_eq!(program(&other), None, "{other}");
+        }
     }
 
     #[test]
