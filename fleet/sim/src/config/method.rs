@@ -314,7 +314,7 @@ fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {
     let number = |key, usual: f32| Ok(table.number(key, 0.0..=1.0)?.map_or(usual, |n| n as f32));
     let windows = |key, usual| Ok(table.integer(key, 1..=100)?.map_or(usual, |n| n as u16));
     let usual = PaperRule::USUAL;
-    Ok(PaperRule {
+    let rule = PaperRule {
         inertia: number("inertia", usual.inertia)?,
         cognitive: number("cognitive", usual.cognitive)?,
         social: number("social", usual.social)?,
@@ -324,5 +324,25 @@ fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {
         step_length_min: number("step_length_min", usual.step_length_min)?,
         patience: windows("patience", usual.patience)?,
         restart_patience: windows("restart_patience", usual.restart_patience)?,
-    })
+    };
+    let weights = [rule.inertia, rule.cognitive, rule.social, rule.repel];
+    if weights.iter().all(|weight| *weight == 0.0) {
+        return Err(table.refuse(
+            "inertia",
+            0,
+            "one of `inertia`, `cognitive`, `social` and `repel` above 0",
+        ));
+    }
+    for (key, value) in
+        [("step_length", rule.step_length), ("step_length_decay", rule.step_length_decay)]
+    {
+        if value == 0.0 {
+            return Err(table.refuse(key, value, "above 0, to 1"));
+        }
+    }
+    if rule.step_length_min > rule.step_length {
+        let want = format!("0 to {}, which is `step_length`", rule.step_length);
+        return Err(table.refuse("step_length_min", rule.step_length_min, &want));
+    }
+    Ok(rule)
 }

@@ -102,8 +102,13 @@ impl NightConfig {
     }
 
     /// What tuners of other models than those of frames do not offer, and whether it is asked for.
-    fn of_frames(&self) -> [(&'static str, bool); 3] {
-        [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0), ("ahead", self.ahead > 1)]
+    fn of_frames(&self) -> [(&'static str, bool); 4] {
+        [
+            ("ewc", self.ewc > 0.0),
+            ("distilled", self.distilled > 0),
+            ("ahead", self.ahead > 1),
+            ("replay", !self.replay),
+        ]
     }
 
     /// Whether it is a night of models of frames alone.

@@ -100,8 +100,8 @@ impl<'a> Averaged<'a> {
         &mut self,
         window: &Window<'_, '_>,
         tuned: Vec<Flat>,
-    ) -> (Vec<Flat>, Vec<Option<Vec<f32>>>) {
-        let (mut anchors, mut honest) = (Vec::new(), Vec::new());
+    ) -> (Vec<Flat>, Vec<Option<Vec<f32>>>, u32) {
+        let (mut anchors, mut honest, mut withheld) = (Vec::new(), Vec::new(), 0);
         for (number, (vehicle, tuned)) in self.vehicles.iter_mut().zip(tuned).enumerate() {
             let by = difference(&tuned, &vehicle.anchor);
             let step = Step { from: vehicle.anchor.clone(), by };
@@ -110,9 +110,12 @@ impl<'a> Averaged<'a> {
             let present = window.present.get(number).copied().unwrap_or(false);
             let step = step.filter(|_step| present);
             anchors.push(step.as_ref().map_or(&self.global, |step| &step.from).clone());
-            honest.push(step.and_then(|step| vehicle.hidden(step.by, self.asked.privacy.as_ref())));
+            let steps = step.is_some();
+            let sent = step.and_then(|step| vehicle.hidden(step.by, self.asked.privacy.as_ref()));
+            withheld += u32::from(steps && sent.is_none());
+            honest.push(sent);
         }
-        (anchors, honest)
+        (anchors, honest, withheld)
     }
 }
 
@@ -146,12 +149,13 @@ impl Method for Averaged<'_> {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        let (anchors, honest) = self.honest(window, tuned);
+        let (anchors, honest, withheld) = self.honest(window, tuned);
         self.vehicles.iter_mut().for_each(|vehicle| vehicle.published = None);
         if let Some(privacy) = self.asked.privacy {
             let of = |vehicle: &Vehicle| vehicle.ledger.epsilon(privacy.delta);
             let most = self.vehicles.iter().map(of).fold(0.0, f64::max);
             window.tell_paid(most);
+            window.also.insert("withheld".into(), f64::from(withheld));
         }
         let (mut displacements, mut has) = (Vec::new(), Vec::new());
         let sent = lie::meant(&self.fleet, window.number, honest, &mut *self.link);

@@ -305,9 +305,13 @@ impl Fleet {
 /// every method.
 #[must_use]
 pub const fn night_seed(simulation: u64, vehicle: u32, window: u32) -> u64 {
-    let mixed = simulation ^ ((vehicle as u64) << 32) ^ window as u64;
-    // SplitMix64's finaliser.
-    let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    // The simulation's first, alone: seeds that follow one another must not be each other's windows.
+    mixed(mixed(simulation) ^ ((vehicle as u64) << 32) ^ window as u64)
+}
+
+/// SplitMix64's finaliser.
+const fn mixed(word: u64) -> u64 {
+    let z = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -370,6 +374,8 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::data::Data;
     use crate::lab::engine;
@@ -413,6 +419,18 @@ mod tests {
                 });
             }
         }
+    }
+
+    /// Seeds that follow one another had each other's nights, a window earlier or later.
+    #[test]
+    fn no_two_simulations_tune_on_the_same_batches() {
+        let vehicles = [0, 1, 7, u32::MAX];
+        let nights = (0..10).flat_map(|seed| vehicles.map(|vehicle| (seed, vehicle)));
+        let nights = nights.flat_map(|(seed, vehicle)| {
+            (1..=25).map(move |window| night_seed(seed, vehicle, window))
+        });
+        let distinct: BTreeSet<u64> = nights.collect();
+        assert_eq!(distinct.len(), 10 * 4 * 25);
     }
 
     #[test]

@@ -236,17 +236,20 @@ pub(super) fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, Docum
     })
 }
 
+/// Vehicles that Krum compares with one another: as many distances are kept as this squared.
+const KRUM_MAX: u32 = 4096;
+
 fn server(table: &Table<'_>, name: Name, vehicles: u32) -> Result<Server, DocumentError> {
     let number = |key, range, usual: f64| Ok(table.number(key, range)?.unwrap_or(usual));
     Ok(match name {
         Name::Mean => Server::Mean { rate: number("rate", 0.0..=10.0, 1.0)? },
         // Of DiLoCo's table; the rate is for displacements of adapters, which are small.
         Name::Momentum => Server::Momentum {
-            rate: number("rate", 0.0..=10.0, 0.7)?,
+            rate: step(table, 0.7)?,
             momentum: number("momentum", 0.0..=0.999, 0.9)?,
         },
         Name::Adam => Server::Adam {
-            rate: number("rate", 0.0..=10.0, 1e-2)?,
+            rate: step(table, 1e-2)?,
             beta1: number("beta1", 0.0..=0.999, 0.9)?,
             beta2: number("beta2", 0.0..=0.9999, 0.99)?,
             epsilon: number("epsilon", 1e-12..=1.0, 1e-3)?,
@@ -270,9 +273,21 @@ fn server(table: &Table<'_>, name: Name, vehicles: u32) -> Result<Server, Docume
     })
 }
 
+/// A step of an optimiser, above 0.
+fn step(table: &Table<'_>, usual: f64) -> Result<f64, DocumentError> {
+    match table.number("rate", 0.0..=10.0)?.unwrap_or(usual) {
+        rate if rate > 0.0 => Ok(rate),
+        rate => Err(table.refuse("rate", rate, "above 0, to 10")),
+    }
+}
+
 /// How many may lie, with as many vehicles as Krum needs for them.
 fn liars(table: &Table<'_>, vehicles: u32) -> Result<u32, DocumentError> {
     let liars = table.integer("liars", 0..=32)?.unwrap_or(1) as u32;
+    if vehicles > KRUM_MAX {
+        let want = format!("another server: Krum compares each with each, {KRUM_MAX} at most");
+        return Err(table.refuse("server", format!("Krum of {vehicles} vehicles"), &want));
+    }
     if vehicles < 2 * liars + 3 {
         let most = vehicles.saturating_sub(3) / 2;
         let want = format!("at most {most}: Krum needs 2 f + 3 vehicles");
