@@ -15,6 +15,9 @@ use place::{Graphs, Place};
 
 pub use half::{HALF_MAX, Half, HalfError, half};
 
+/// Before this version of the format every initializer is listed as an input, too: a copy of a weight is not.
+const IR_STORED_ALONE: i64 = 4;
+
 /// Why an adapter cannot be baked into a model.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,10 @@ fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model,
     let mut baked = in_place(model, adapter, dequantise)?;
     if let Some(written) = &written {
         integers::sweep(baked.graph_mut(), &written.loose);
+    }
+    let is_stored_alone = baked.proto.ir_version() >= IR_STORED_ALONE;
+    if !is_stored_alone && baked.graph().initializer.len() > model.graph().initializer.len() {
+        baked.proto.ir_version = Some(IR_STORED_ALONE);
     }
     Ok(baked)
 }

@@ -10,16 +10,21 @@ use crate::draw::{Range, draw, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Place, Session, TensorPort};
 use crate::graft::{FACTOR, Grafted};
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Element, Folded, Model, Tensor};
+use crate::onnx::{Element, Folded, Model, Tensor, TensorType};
 use crate::train::KEPT;
 
 /// Batches that are compared.
 const BATCHES: u32 = 2;
 /// How many times the grafted model's own rounding a baked one may be off.
 pub const ROUNDINGS: f64 = 4.0;
-/// By how much the weights of a model with quantised activations are moved to see what rounding may bring: a few roundings of float32
-/// on the way to a value let it fall to the other side of a step.
-const NUDGE: f64 = 8.0 * f32::EPSILON as f64;
+/// By how much weights are moved to see what rounding may bring: baking rounds each once…
+const NUDGE: f64 = f32::EPSILON as f64;
+/// …and a few roundings on the way to a value that is quantised let it fall to the other side of a step.
+const NUDGE_OVER_STEPS: f64 = 8.0 * NUDGE;
+
+/// Values of a model whose weights are moved so: of a larger one another copy would have no room, and what a value is off by is lost
+/// among the many that it is summed with.
+const NUDGED_MAX: usize = 1 << 26;
 
 /// How far apart two models are.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +36,8 @@ pub struct Comparison {
     pub difference: f64,
     /// What rounding may bring: [`tolerance`] of the coarsest element of a site's weight, of what its nodes give or of that output,
     /// or [`ROUNDINGS`] times by how much that output
-    /// of the grafted model alone differs between two orders of arithmetic, or with its weights a few roundings aside
-    /// where activations are quantised in a way that cannot be left out, whichever is more.
+    /// of the grafted model alone differs between two orders of arithmetic, or, up to 64 million values, with its weights a rounding
+    /// aside (a few where activations are quantised in a way that cannot be left out), or a Sigmoid is rounded to, whichever is more.
     pub tolerance: f64,
     /// Values that were compared: without those that flip so.
     pub values: usize,
@@ -115,8 +120,14 @@ pub fn compare_within(
     let mut plain = engine.load(is_baked, &options)?;
     let mut with_adapter = with_factors(is_grafted, adapter, engine, &options)?;
     let mut others = vec![with_factors(is_grafted, adapter, engine, &rearranged)?];
-    let ways: &[bool] = if stepless.is_some() { &[] } else { &[false, true] };
-    for nudged in ways.iter().filter_map(|way| nudged(&grafted.folded, *way)) {
+    let steps = stepless.is_none() && quantises(is_grafted);
+    let nudge = if steps { NUDGE_OVER_STEPS } else { NUDGE };
+    let ways: &[bool] = match steps || values_of(is_grafted) <= NUDGED_MAX {
+        true => &[false, true],
+        false => &[],
+    };
+    for &way in ways {
+        let nudged = nudged(is_grafted, &grafted.folded.types, nudge, way);
         others.push(with_factors(&nudged, adapter, engine, &options)?);
     }
     let rounding = rounding(grafted, adapter).fold(least, f64::max);
@@ -143,7 +154,8 @@ pub fn compare_within(
             let nothing = shown.values == 0 && !want.is_empty();
             unshown.entry(output.clone()).and_modify(|still| *still &= nothing).or_insert(nothing);
             let element = baked.types.get(&output).map_or(0.0, |ty| tolerance(ty.element));
-            let tolerance = rounding.max(element).max(ROUNDINGS * shown.own);
+            let grain = grain(baked, &output) / shown.greatest;
+            let tolerance = rounding.max(element).max(ROUNDINGS * shown.own.max(grain));
             let one = Comparison { output, difference: shown.difference, tolerance, values };
             // The one that is furthest beyond what it may be.
             if found.as_ref().is_none_or(|than| one.excess() > than.excess()) {
@@ -166,6 +178,8 @@ struct Shown {
     difference: f64,
     /// Between runs of the one that is wanted.
     own: f64,
+    /// The greatest value, 1 where all are 0.
+    greatest: f64,
     /// At so many places.
     values: usize,
 }
@@ -190,6 +204,7 @@ impl Shown {
         Shown {
             difference: distance(&want, &only(got)),
             own: own.fold(0.0, f64::max),
+            greatest: greatest(&want),
             values: want.len(),
         }
     }
@@ -306,21 +321,24 @@ pub fn beyond(
 }
 
 /// The same model with every stored matrix and kernel of floats, and what every stored weight of integers stands for, a few roundings
-/// aside: each value up or down as its place says, or the other way. `None` if the model quantises nothing while it runs.
-fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
-    let at_run = |node: &&NodeProto| node.is("QuantizeLinear") || node.is("DynamicQuantizeLinear");
-    folded.model.graph().node.iter().find(at_run)?;
-    let mut nudged = folded.model.clone();
+/// aside: each value up or down as its place says, or the other way.
+fn nudged(
+    model: &Model,
+    types: &BTreeMap<String, TensorType>,
+    nudge: f64,
+    other_way: bool,
+) -> Model {
+    let mut nudged = model.clone();
     let graph = nudged.graph_mut();
     let mut weights: BTreeMap<String, usize> = BTreeMap::new();
     for (number, stored) in graph.initializer.iter_mut().enumerate() {
-        let Some(ty) = folded.types.get(stored.name()) else { continue };
+        let Some(ty) = types.get(stored.name()) else { continue };
         if !ty.element.is_float() {
             weights.insert(stored.name().to_owned(), number);
         } else if ty.rank() > 1
             && let Ok(tensor) = Tensor::from_proto(stored)
         {
-            let factors = factors(number, ty.values(), other_way);
+            let factors = factors(number, ty.values(), (nudge, other_way));
             let values: Vec<f64> = tensor
                 .to_f64s()
                 .iter()
@@ -335,7 +353,7 @@ fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
     for mut node in std::mem::take(&mut graph.node) {
         let output = node.output_name(0).to_owned();
         let number = node.input_name(0).and_then(|name| weights.get(name));
-        let (Some(&number), Some(ty)) = (number, folded.types.get(&output)) else {
+        let (Some(&number), Some(ty)) = (number, types.get(&output)) else {
             nodes.push(node);
             continue;
         };
@@ -343,8 +361,8 @@ fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
             nodes.push(node);
             continue;
         }
-        let [exact, by] = [".exact", ".nudge"].map(|what| free(folded, &output, what));
-        let factors: Vec<f64> = factors(number, ty.values(), other_way).collect();
+        let [exact, by] = [".exact", ".nudge"].map(|what| free(types, &output, what));
+        let factors: Vec<f64> = factors(number, ty.values(), (nudge, other_way)).collect();
         graph.initializer.push(Tensor::from_f64s(ty.element, &ty.dims, &factors).to_proto(&by));
         node.output = vec![exact.clone()];
         nodes.push(node);
@@ -353,22 +371,38 @@ fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
         nodes.push(NodeProto { name, ..nudge });
     }
     graph.node = nodes;
-    Some(nudged)
+    nudged
+}
+
+/// Values that a model stores.
+fn values_of(model: &Model) -> usize {
+    let stored = model.graph().initializer.iter();
+    stored.filter_map(|stored| Some(Tensor::stored_type(stored).ok()?.values())).sum()
+}
+
+/// Whether a model quantises while it runs.
+fn quantises(model: &Model) -> bool {
+    let at_run = |node: &NodeProto| node.is("QuantizeLinear") || node.is("DynamicQuantizeLinear");
+    model.graph().node.iter().any(at_run)
 }
 
 /// For each value of a tensor a factor beside 1, on this side of it or that.
-fn factors(number: usize, count: usize, other_way: bool) -> impl Iterator<Item = f64> {
+fn factors(
+    number: usize,
+    count: usize,
+    (nudge, other_way): (f64, bool),
+) -> impl Iterator<Item = f64> {
     (0..count as u64).map(move |index| {
         let mixed = (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number as u64) << 32;
         let up = mixed.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 63 == 1;
-        if up == other_way { 1.0 - NUDGE } else { 1.0 + NUDGE }
+        if up == other_way { 1.0 - nudge } else { 1.0 + nudge }
     })
 }
 
 /// A name that the graph does not have.
-fn free(folded: &Folded, like: &str, what: &str) -> String {
+fn free(types: &BTreeMap<String, TensorType>, like: &str, what: &str) -> String {
     let mut name = format!("{like}{what}");
-    while folded.types.contains_key(&name) {
+    while types.contains_key(&name) {
         name.push('_');
     }
     name
@@ -400,9 +434,34 @@ fn outputs(session: &dyn Session) -> Result<BTreeMap<String, Vec<f64>>, EngineEr
     Ok(all)
 }
 
+/// The greatest finite value by its size, 1 where all are 0.
+fn greatest(values: &[f64]) -> f64 {
+    let most = values.iter().filter(|x| x.is_finite()).fold(0.0_f64, |m, x| m.max(x.abs()));
+    if most > 0.0 { most } else { 1.0 }
+}
+
+/// What an output is rounded to however small it is: engines compute Sigmoid as a part of 1.
+fn grain(folded: &Folded, output: &str) -> f64 {
+    const MOVING: [&str; 8] =
+        ["Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"];
+    let mut name = output;
+    for node in folded.model.graph().node.iter().rev() {
+        if !node.output.iter().any(|made| made == name) {
+            continue;
+        }
+        if node.is("Sigmoid") {
+            return f64::from(f32::EPSILON) / 2.0;
+        }
+        match node.input_name(0).filter(|_| MOVING.iter().any(|op| node.is(op))) {
+            Some(from) => name = from,
+            None => break,
+        }
+    }
+    0.0
+}
+
 fn distance(want: &[f64], got: &[f64]) -> f64 {
-    let scale = want.iter().filter(|x| x.is_finite()).fold(0.0_f64, |m, x| m.max(x.abs()));
-    let scale = if scale > 0.0 { scale } else { 1.0 };
+    let scale = greatest(want);
     let off = want.iter().zip(got).map(|(a, b)| match (a - b).abs() {
         _ if a == b || (a.is_nan() && b.is_nan()) => 0.0,
         off if off.is_nan() => f64::INFINITY,
@@ -414,6 +473,7 @@ fn distance(want: &[f64], got: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::Builder;
 
     #[test]
     fn a_distance_is_relative_to_the_greatest_value_and_infinite_beside_what_is_no_number() {
@@ -427,7 +487,7 @@ mod tests {
     fn a_value_that_flips_says_nothing_of_the_others_beside_it() {
         let infinite = f64::INFINITY;
         let shown = |want: &[f64], got: &[f64], other: &[f64]| {
-            let Shown { difference, own, values } = Shown::of(want, got, &[&other.to_vec()]);
+            let Shown { difference, own, values, .. } = Shown::of(want, got, &[&other.to_vec()]);
             (difference, own, values)
         };
         // Left out on both sides, and of no weight for the scale.
@@ -440,6 +500,19 @@ mod tests {
         assert!(difference.is_infinite() && own == 0.0);
         assert_eq!(shown(&[1.0, infinite], &[1.0, infinite], &[1.0, infinite]), (0.0, 0.0, 2));
         assert_eq!(shown(&[1.0], &[5.0], &[infinite]), (0.0, 0.0, 0), "no place is left");
+    }
+
+    #[test]
+    fn what_comes_of_a_sigmoid_is_a_part_of_one() {
+        let of = |op: &str| {
+            let mut b = Builder::new(17);
+            let x = b.input("x", TensorType::f32(&[2, 3]));
+            let y = b.op(op, &[&x], &[]).unwrap();
+            let y = b.op("Transpose", &[&y], &[]).unwrap();
+            b.output("y", &y);
+            grain(&b.finish(), "y")
+        };
+        assert_eq!((of("Sigmoid"), of("Tanh")), (2.0_f64.powi(-24), 0.0));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use shoal_runtime::adapter::Adapter;
@@ -15,7 +14,7 @@ use shoal_runtime::fit::{FitOptions, Subject, fit};
 use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
 use shoal_runtime::onnx::{
-    Attr, Builder, Data, Element, Folded, Model, Tensor, TensorType, Value, open,
+    Attr, Builder, Data, Element, Folded, Model, PinOptions, Tensor, TensorType, Value, open,
 };
 
 /// How values are held between their bounds.
@@ -116,7 +115,7 @@ fn network(bounds: Bounds, stored: Stored) -> Model {
 }
 
 fn folded(model: &Model) -> Folded {
-    open(model, None, &BTreeMap::new()).unwrap().folded
+    open(model, &PinOptions::default()).unwrap().folded
 }
 
 fn grafted(model: &Model) -> Grafted {

@@ -2,7 +2,6 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use shoal_runtime::adapter::Adapter;
@@ -15,7 +14,7 @@ use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::many::many_adapters;
 use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
 use shoal_runtime::onnx::{
-    Attr, Builder, Data, Element, Folded, Model, Tensor, TensorType, Value, open,
+    Attr, Builder, Data, Element, Folded, Model, PinOptions, Tensor, TensorType, Value, open,
 };
 use shoal_runtime::rollout::{Feed, RollOutOptions, roll_out};
 
@@ -38,7 +37,7 @@ fn node(domain: &str, op: &str, input: &[&str], output: &str, attrs: &[(&str, At
 }
 
 fn folded(model: &Model) -> Folded {
-    open(model, None, &BTreeMap::new()).unwrap().folded
+    open(model, &PinOptions::default()).unwrap().folded
 }
 
 /// Grafts a model, tunes it and bakes what came of it: that is the model with the adapter beside it.

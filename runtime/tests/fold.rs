@@ -1,65 +1,21 @@
 //! What folding makes of a graph, and what it refuses.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod graphs;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use graphs::{folded, graph, input, node, operators};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::onnx::proto::{
-    Dimension, GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
-    attribute_type, dimension, type_proto,
+    GraphProto, NodeProto, StringStringEntryProto, TensorProto, attribute_type,
 };
 use shoal_runtime::onnx::{
     Attr, Builder, Data, Element, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor,
     TensorError, TensorType, fold, pin,
 };
-
-fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> NodeProto {
-    let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect();
-    NodeProto {
-        input: owned(inputs),
-        output: owned(outputs),
-        op_type: Some(op.to_owned()),
-        attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
-        ..NodeProto::default()
-    }
-}
-
-/// A float32 input whose axes are numbers or names.
-fn input(name: &str, axes: &[&str]) -> ValueInfoProto {
-    let mut info = TensorType::f32(&vec![1; axes.len()]).to_value_info(name);
-    let ty = info.r#type.as_mut().unwrap().value.as_mut().unwrap();
-    let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
-    tensor.shape.as_mut().unwrap().dim = axes
-        .iter()
-        .map(|axis| Dimension {
-            value: Some(match axis.parse() {
-                Ok(number) => dimension::Value::DimValue(number),
-                Err(_) => dimension::Value::DimParam((*axis).to_owned()),
-            }),
-            denotation: None,
-        })
-        .collect();
-    info
-}
-
-fn graph(inputs: Vec<ValueInfoProto>, nodes: Vec<NodeProto>, output: &str) -> GraphProto {
-    GraphProto {
-        input: inputs,
-        node: nodes,
-        output: vec![TensorType::f32(&[]).to_value_info(output)],
-        ..GraphProto::default()
-    }
-}
-
-fn folded(graph: GraphProto, opset: i64) -> Result<Folded, FoldWhy> {
-    fold(&pin(&Model::new(graph, opset), &PinOptions::default()).unwrap()).map_err(|e| e.why)
-}
-
-fn operators(folded: &Folded) -> Vec<&str> {
-    folded.model.graph().node.iter().map(NodeProto::op_type).collect()
-}
 
 /// As exporters write `x.reshape(x.shape[0], -1)`.
 fn flattening() -> GraphProto {
@@ -115,7 +71,8 @@ fn a_named_axis_is_pinned_wherever_it_is_and_an_open_one_is_named() {
     assert_eq!(open.why, PinWhy::Open { input: "x".to_owned(), axis: 1, name: "t".to_owned() });
 
     let dims = BTreeMap::from([("t".to_owned(), 5)]);
-    let pinned = pin(&model, &PinOptions { batch: Some(3), dims, open: None }).unwrap();
+    let pinned =
+        pin(&model, &PinOptions { batch: Some(3), dims, ..PinOptions::default() }).unwrap();
     assert_eq!(fold(&pinned).unwrap().types["y"], TensorType::f32(&[3, 5]));
 }
 
@@ -474,7 +431,7 @@ fn errors_name_the_file() {
     let open = pin(&model, &PinOptions::default()).unwrap_err().to_string();
     assert!(open.contains("broken.onnx: axis 1 of input `x`"), "{open}");
     let dims = BTreeMap::from([("t".to_owned(), 5)]);
-    let pinned = pin(&model, &PinOptions { batch: None, dims, open: None }).unwrap();
+    let pinned = pin(&model, &PinOptions { dims, ..PinOptions::default() }).unwrap();
     let refused = fold(&pinned).unwrap_err().to_string();
     assert!(refused.contains("broken.onnx: Frobnicate node `y`"), "{refused}");
 }
@@ -686,4 +643,5 @@ fn a_branch_by_a_value_of_the_run_is_refused_with_its_name() {
         folded(graph(vec![input("x", &["1"])], vec![condition, control], "y"), 17).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("`fork`") && text.contains("depends on values of the run"), "{text}");
+    assert!(text.contains("--value"), "{text}");
 }

@@ -109,7 +109,7 @@ fn words(names: &str) -> Vec<String> {
 
 /// The same file with the lengths of what it gives, which the engine wants to know.
 fn said(model: &Model) -> Model {
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     let mut said = model.clone();
     said.graph_mut().output.clone_from(&folded.model.graph().output);
     said
@@ -124,7 +124,7 @@ fn run(model: &Model, options: &LoadOptions, x: &[f32]) -> Vec<f32> {
 
 /// What ONNX Runtime makes of the file as it is, and of what is read of it, value beside value.
 fn both(model: &Model) -> Vec<(f32, f32)> {
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     let left = folded.model.graph().node.iter().filter(|node| !node.domain().is_empty());
     assert_eq!(left.map(NodeProto::op_type).collect::<Vec<_>>(), Vec::<&str>::new());
     let dims = &folded.types[folded.model.graph().input[0].name()].dims;
@@ -157,7 +157,7 @@ fn same_steps(op: &str, model: &Model, scale: f32) {
 }
 
 fn grafted(model: &Model, targets: &[&str]) -> Grafted {
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     let targets = targets.iter().map(|&target| target.to_owned()).collect();
     graft(&folded, &GraftOptions { rank: 4, targets, ..GraftOptions::default() }).unwrap()
 }
@@ -176,7 +176,7 @@ fn works(
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
     let adapter = fitted.trained.adapter().unwrap();
     let baked = into(model, adapter).unwrap();
-    let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(&baked, &PinOptions::default()).unwrap().folded;
     let found = compare(&folded, &grafted, adapter, &ort, (1, NonZeroUsize::MIN)).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     // The file itself runs, and is the adapter's.
@@ -210,7 +210,7 @@ fn behind_a_site(
 #[track_caller]
 fn same_and_differentiable(model: &Model) {
     same(model);
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
     let wrt: Vec<String> = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
     assert_eq!(unsupported(&grafted.folded, &wrt).unwrap(), Vec::new());
@@ -658,7 +658,7 @@ fn a_weight_that_heads_of_one_quantised_input_read_keeps_its_place_in_a_loop() {
 #[test]
 fn what_has_no_standard_form_is_refused_by_its_node_and_says_why() {
     let refused = |model: &Model, parts: &[&str]| {
-        let error = open(model, None, &BTreeMap::new()).unwrap_err().to_string();
+        let error = open(model, &PinOptions::default()).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     };
     let mut g = Graph::new(13);
@@ -686,7 +686,7 @@ fn an_infinite_scale_is_refused_by_node_and_tensor() {
     let mut model = integers(13, true);
     let scale = model.graph_mut().initializer.iter_mut().find(|t| t.name() == "d.s").unwrap();
     *scale = Tensor::f32(&[], &[f32::INFINITY]).to_proto("d.s");
-    let folded = open(&model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(&model, &PinOptions::default()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
     let wrt: Vec<String> = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
     let losses = Vec::new();

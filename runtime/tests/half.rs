@@ -244,3 +244,35 @@ fn a_gemm_with_factors_is_a_plain_product_in_float16() {
     let made = half(&b.finish(), false).unwrap();
     assert!(made.computed.is_empty() && op_types(&made.folded).contains(&"Gemm"));
 }
+
+/// 300² has no room in half a float, and beside float32 parameters values may be of one.
+#[test]
+fn statistics_of_halves_of_floats_are_those_of_floats() {
+    for (op, inputs) in
+        [("LayerNormalization", 2), ("InstanceNormalization", 2), ("BatchNormalization", 4)]
+    {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::new(Element::F16, &[2, 3, 4]));
+        let of_batch = op == "BatchNormalization";
+        let element = if of_batch { Element::F32 } else { Element::F16 };
+        let dims = if op == "LayerNormalization" { [4] } else { [3] };
+        let rest: Vec<Value> = (0..inputs)
+            .map(|number| b.input(&format!("p{number}"), TensorType::new(element, &dims)))
+            .collect();
+        let all: Vec<&Value> = [&x].into_iter().chain(&rest).collect();
+        let y = b.op(op, &all, &[]).unwrap();
+        b.output("y", &y);
+        let folded = b.finish();
+        let (losses, wrt) = (Vec::new(), ["x", "p0"].map(str::to_owned).to_vec());
+        let options = DifferentiateOptions { losses, wrt, strict: false, profile: Profile::Cpu };
+        let training = differentiate(&folded, &options).unwrap().folded;
+        assert_eq!(training.types["grad.x"].element, Element::F16, "{op}");
+        assert_eq!(training.types["grad.p0"].element, element, "{op}");
+        let nodes = training.model.graph().node.iter();
+        let halves =
+            nodes.filter(|node| ["Sqrt", "ReduceMean", "Reciprocal"].contains(&node.op_type()));
+        for node in halves {
+            assert_ne!(training.types[&node.output[0]].element, Element::F16, "{op}: {node:?}");
+        }
+    }
+}

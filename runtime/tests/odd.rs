@@ -6,7 +6,6 @@
 
 mod brought;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use brought::{Folder, agrees, brought, fitted, works};
@@ -17,7 +16,9 @@ use shoal_runtime::graft::{GraftOptions, graft, sites};
 use shoal_runtime::onnx::proto::{
     GraphProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, ValueInfoProto, type_proto,
 };
-use shoal_runtime::onnx::{Attr, Builder, Data, Element, Model, Tensor, TensorType, Value, open};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Model, PinOptions, Tensor, TensorType, Value, open,
+};
 
 fn weight(b: &mut Builder, name: &str, dims: &[usize]) -> Value {
     let count: usize = dims.iter().product();
@@ -459,9 +460,9 @@ fn an_operator_of_another_domain_is_run_where_its_shape_is_declared_and_has_no_g
     b.graph_mut().output = vec![TensorType::f32(&[2, 3]).to_value_info(&output)];
     works(&b);
     let grafted =
-        graft(&open(&b, None, &BTreeMap::new()).unwrap().folded, &GraftOptions::default());
+        graft(&open(&b, &PinOptions::default()).unwrap().folded, &GraftOptions::default());
     assert!(
-        open(&grafted.unwrap().folded.model, None, &BTreeMap::new()).is_ok(),
+        open(&grafted.unwrap().folded.model, &PinOptions::default()).is_ok(),
         "written and read again"
     );
 }
@@ -486,7 +487,7 @@ fn open_axes_get_lengths_that_fit_and_are_named() {
         use shoal_runtime::onnx::proto::dimension::Value::DimParam;
         tensor.shape.as_mut().unwrap().dim[axis].value = Some(DimParam(name.to_owned()));
     }
-    let opened = open(&model, None, &BTreeMap::new()).unwrap();
+    let opened = open(&model, &PinOptions::default()).unwrap();
     let said: Vec<String> = opened.pinned.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
@@ -497,8 +498,13 @@ fn open_axes_get_lengths_that_fit_and_are_named() {
         ]
     );
     works(&model);
-    let dims = [("height".to_owned(), 32)].into_iter().collect();
-    assert!(open(&model, None, &dims).unwrap_err().to_string().contains("MatMul"));
+    let dims = [("height".to_owned(), 24)].into_iter().collect();
+    assert!(
+        open(&model, &PinOptions { dims, ..PinOptions::default() })
+            .unwrap_err()
+            .to_string()
+            .contains("MatMul")
+    );
 }
 
 /// A switch is never perturbed, and a head that was never trained is nothing but zeros.
@@ -531,7 +537,7 @@ fn a_model_that_nothing_reaches_says_so() {
     let w = weight(&mut b, "w", &[6, 2]);
     let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
     b.output("y", &y);
-    let folded = open(&b.into_model(), None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(&b.into_model(), &PinOptions::default()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
     let why = fitted(&grafted).unwrap_err();
     assert!(matches!(why, FitError::NothingMoves { .. }) && why.to_string().contains("mask"));
@@ -554,7 +560,7 @@ fn a_pattern_has_a_rank_of_its_own_and_peft_reads_it() {
     fitted.adapter.write_peft(&peft).unwrap();
     let config = shoal_runtime::adapter::PeftConfig::read(&peft).unwrap();
     assert_eq!(config.rank_pattern, [("head.b".to_owned(), 2)].into_iter().collect());
-    let folded = open(&model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(&model, &PinOptions::default()).unwrap().folded;
     let again = graft(&folded, &config.graft_options(&sites(&folded)));
     assert_eq!(again.unwrap().layout.hash(), grafted.layout.hash());
 }

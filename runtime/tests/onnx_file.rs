@@ -245,6 +245,22 @@ fn product(value: f32) -> Model {
     b.into_model()
 }
 
+/// A model that was given another name still reads the values by the name that they had.
+#[test]
+fn values_of_another_model_are_left_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, base] = ["m.onnx", "base.onnx"].map(|name| folder.path().join(name));
+    let [first, second, third] = [0.25, 0.5, 0.75].map(product);
+    first.write_beside(&path).unwrap();
+    std::fs::rename(&path, &base).unwrap();
+    for model in [&second, &third] {
+        model.write_beside(&path).unwrap();
+        assert!(Model::read_with_data(&path).unwrap().proto == model.proto);
+        assert!(Model::read_with_data(&base).unwrap().proto == first.proto);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+}
+
 /// The values are written before the graph that reads them: until that is there, the graph before has its own.
 #[test]
 fn a_model_and_its_values_are_whole_or_not_at_all() {

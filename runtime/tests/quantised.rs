@@ -13,7 +13,9 @@ use shoal_runtime::engine::{Engine, LoadOptions};
 use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
 use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
-use shoal_runtime::onnx::{Attr, Builder, Data, Element, Model, Tensor, TensorType, Value, open};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Model, PinOptions, Tensor, TensorType, Value, open,
+};
 
 const WIDE: usize = 64;
 
@@ -59,7 +61,7 @@ fn network(scales: usize, as_floats: bool) -> Model {
 }
 
 fn grafted(model: &Model, profile: Profile) -> Grafted {
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     graft(&folded, &GraftOptions { profile, ..GraftOptions::default() }).unwrap()
 }
 
@@ -151,7 +153,7 @@ fn an_adapter_of_int8_weights_is_baked_into_floats_when_asked() {
         let refused = bake(&model, &adapter).unwrap_err().to_string();
         assert!(refused.contains("`w0`") && refused.contains("--dequantize"), "{refused}");
         let baked = bake_dequantised(&model, &adapter).unwrap();
-        let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
+        let folded = open(&baked, &PinOptions::default()).unwrap().folded;
         let found = compare(&folded, &grafted, &adapter, &ort, (3, NonZeroUsize::MIN)).unwrap();
         assert!(found.agrees(), "{found:?}");
     }
@@ -237,7 +239,7 @@ fn weights_of_four_bits_are_sites_with_the_gradients_of_the_floats_they_stand_fo
         let adapter = tuned(&quantised);
         assert!(bake(&model, &adapter).unwrap_err().to_string().contains("`product`"));
         let baked = bake_dequantised(&model, &adapter).unwrap();
-        let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
+        let folded = open(&baked, &PinOptions::default()).unwrap().folded;
         let found = compare(&folded, &quantised, &adapter, &ort, (3, NonZeroUsize::MIN)).unwrap();
         assert!(found.agrees(), "{found:?}");
     }
@@ -269,7 +271,7 @@ fn what_comes_behind_a_product_of_four_bits_is_baked_where_it_is() {
 
     let baked = bake_dequantised(&model, &adapter).unwrap();
 
-    let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(&baked, &PinOptions::default()).unwrap().folded;
     let found = compare(&folded, &quantised, &adapter, &ort, (3, NonZeroUsize::MIN)).unwrap();
     assert!(found.agrees(), "{found:?}");
 }
@@ -280,7 +282,7 @@ fn a_product_of_four_bits_computes_what_onnx_runtimes_own_does() {
     let Some(ort) = ort_or_skip() else { return };
     for (rows, columns, whole) in [(32, 64, false), (24, 48, true)] {
         let (model, _) = four_bits(rows, columns, whole);
-        let folded = open(&model, None, &BTreeMap::new()).unwrap().folded;
+        let folded = open(&model, &PinOptions::default()).unwrap().folded;
         let run = |model: &Model| {
             let mut session = ort.load(model, &LoadOptions::default()).unwrap();
             session.write_f32(0, &noise(8, 3 * columns)).unwrap();
@@ -292,4 +294,52 @@ fn a_product_of_four_bits_computes_what_onnx_runtimes_own_does() {
         let worst = want.iter().zip(&got).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / scale;
         assert!(worst < 1e-5, "{worst:.1e}");
     }
+}
+
+/// A product of x, quantised as it comes, with a bias in whole steps of both scales: as quantisers up to 2021 wrote it.
+fn with_a_bias_in_steps() -> Model {
+    let mut b = Builder::new(12);
+    let x = b.input("x", TensorType::f32(&[4, 6]));
+    let q = b.op_n("DynamicQuantizeLinear", &[Some(&x)], &[], 3).unwrap();
+    let w = integers(1, 6 * 5, -127.0, 127.0);
+    let w = b.initializer("w", &Tensor::from_f64s(Element::I8, &[6, 5], &w));
+    let zero = b.initializer("w.zero", &Tensor::new(&[], Data::I8(vec![3])));
+    let scale = b.initializer("w.scale", &Tensor::scalar(Element::F32, 0.004));
+    let bias = b.initializer("bias", &Tensor::f32(&[5], &[0.3, -0.2, 0.0, 0.11, -0.5]));
+    let whole = b.op("MatMulInteger", &[&q[0], &w, &q[2], &zero], &[]).unwrap();
+    let both = b.op("Mul", &[&q[1], &scale], &[]).unwrap();
+    let steps = b.op("Div", &[&bias, &both], &[]).unwrap();
+    let steps = b.op("Floor", &[&steps], &[]).unwrap();
+    let steps = b.op("Cast", &[&steps], &[("to", Attr::Int(6))]).unwrap();
+    let row = b.i64s(&[1, 5]);
+    let steps = b.op("Reshape", &[&steps, &row], &[]).unwrap();
+    let sum = b.op("Add", &[&whole, &steps], &[]).unwrap();
+    let sum = b.op("Cast", &[&sum], &[("to", Attr::Int(1))]).unwrap();
+    let y = b.op("Mul", &[&sum, &both], &[]).unwrap();
+    b.output("y", &y);
+    b.into_model()
+}
+
+#[test]
+fn a_product_with_a_bias_in_steps_is_one_of_floats_and_baked() {
+    let Some(ort) = ort_or_skip() else { return };
+    let model = with_a_bias_in_steps();
+    let folded = open(&model, &PinOptions::default()).unwrap().folded;
+    let run = |model: &Model| {
+        let mut session = ort.load(model, &LoadOptions::training(NonZeroUsize::MIN)).unwrap();
+        session.write_f32(0, &noise(3, 24)).unwrap();
+        session.run().unwrap();
+        session.output_f32(0).unwrap().to_vec()
+    };
+    let (want, got) = (run(&model), run(&folded.model));
+    assert!(want.iter().zip(&got).all(|(a, b)| (a - b).abs() < 1e-5), "{want:?} and {got:?}");
+    let grafted = grafted(&model, Profile::Cpu);
+    assert_eq!(grafted.layout.sites.len(), 1);
+    let adapter = tuned(&grafted);
+    let baked = bake_dequantised(&model, &adapter).unwrap();
+    let whole = baked.graph().node.iter().find(|node| node.is("MatMulInteger"));
+    assert!(whole.is_none(), "{whole:?}");
+    let baked = open(&baked, &PinOptions::default()).unwrap().folded;
+    let found = compare(&baked, &grafted, &adapter, &ort, (1, NonZeroUsize::MIN)).unwrap();
+    assert!(found.agrees() && found.values > 0, "{found:?}");
 }

@@ -19,7 +19,8 @@ use shoal_runtime::onnx::proto::{
     Dimension, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, dimension, type_proto,
 };
 use shoal_runtime::onnx::{
-    Attr, Builder, Data, Element, Folded, Model, OpenError, PinWhy, Tensor, TensorType, Value, open,
+    Attr, Builder, Data, Element, Folded, Model, OpenError, PinOptions, PinWhy, Tensor, TensorType,
+    Value, open,
 };
 
 fn weight(b: &mut Builder, name: &str, element: Element, dims: &[usize]) -> Value {
@@ -46,7 +47,7 @@ fn foreign(model: &mut Model) {
 }
 
 fn folded(model: &Model) -> Folded {
-    open(model, None, &BTreeMap::new()).unwrap().folded
+    open(model, &PinOptions::default()).unwrap().folded
 }
 
 fn fitted(grafted: &Grafted) -> Result<Fitted, FitError> {
@@ -195,15 +196,42 @@ fn with_open_axes(name: Option<&str>) -> Model {
 fn axes_that_do_not_fit_are_named_with_what_says_their_length_and_so_are_set() {
     for (name, meant) in [(Some("features"), "features"), (None, "x:1"), (Some("any"), "x:1")] {
         let model = with_open_axes(name);
-        let why = open(&model, None, &BTreeMap::new()).unwrap_err();
+        let why = open(&model, &PinOptions::default()).unwrap_err();
         let said = why.to_string();
         assert!(matches!(why, OpenError::Axes { .. }), "{said}");
         assert!(said.contains("MatMul") && said.contains("--dim NAME=LENGTH"), "{said}");
         assert!(said.contains("axis 1 of `x`") && said.contains(name.unwrap_or("`x:1`")), "{said}");
         let dims = BTreeMap::from([(meant.to_owned(), 11)]);
-        let opened = open(&model, None, &dims).unwrap();
+        let opened = open(&model, &PinOptions { dims, ..PinOptions::default() }).unwrap();
         assert_eq!(opened.folded.types["x"], TensorType::f32(&[1, 11]));
     }
+}
+
+/// Sound, and the state of what hears it: a window of 300 values, and a batch that the file calls by no name.
+#[test]
+fn open_axes_of_sound_and_of_states_get_lengths_that_fit() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 1, 400]));
+    let state = b.input("state", TensorType::f32(&[1, 1, 3]));
+    let kernel = weight(&mut b, "kernel", Element::F32, &[4, 1, 300]);
+    let heard = b.op("Conv", &[&x, &kernel], &[("strides", Attr::Ints(vec![100]))]).unwrap();
+    let turned = [("perm", Attr::Ints(vec![2, 0, 1]))];
+    let heard = b.op("Transpose", &[&heard], &turned).unwrap();
+    let [w, r] =
+        [("w", 4), ("r", 3)].map(|(name, wide)| weight(&mut b, name, Element::F32, &[1, 9, wide]));
+    let inputs = [Some(&heard), Some(&w), Some(&r), None, None, Some(&state)];
+    let y = b.op_n("GRU", &inputs, &[("hidden_size", Attr::Int(3))], 2).unwrap();
+    b.output("next", &y[1]);
+    let mut model = b.into_model();
+    for (input, axis) in [(0, 2), (1, 1)] {
+        let ty = model.graph_mut().input[input].r#type.as_mut().unwrap().value.as_mut().unwrap();
+        let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
+        tensor.shape.as_mut().unwrap().dim[axis].value = None;
+    }
+    let opened = open(&model, &PinOptions::default()).unwrap();
+    let lengths: Vec<usize> = opened.pinned.iter().map(|axis| axis.length).collect();
+    assert_eq!(lengths, [512, 1]);
+    assert_eq!(opened.folded.types["next"], TensorType::f32(&[1, 1, 3]));
 }
 
 #[test]
@@ -212,7 +240,7 @@ fn a_length_of_no_axis_is_refused_with_those_there_are() {
         [(with_open_axes(Some("features")), "features, n, x:0, x:1"), (bits(), "leaves none open")]
     {
         let dims = BTreeMap::from([("height".to_owned(), 11)]);
-        let why = open(&model, None, &dims).unwrap_err();
+        let why = open(&model, &PinOptions { dims, ..PinOptions::default() }).unwrap_err();
         let OpenError::Pin(pin) = &why else { panic!("{why}") };
         assert!(matches!(&pin.why, PinWhy::NoSuchAxis { name, .. } if name == "height"), "{why}");
         assert!(why.to_string().contains(said), "{why}");
@@ -311,7 +339,7 @@ fn folded_extremes_keep_what_is_no_number() {
         let bound = b.op_named("bound", op, &[&first, &second], &[]).unwrap();
         let y = b.op("Add", &[&x, &bound], &[]).unwrap();
         b.output("y", &y);
-        let why = open(&b.into_model(), None, &BTreeMap::new()).unwrap_err().to_string();
+        let why = open(&b.into_model(), &PinOptions::default()).unwrap_err().to_string();
         assert!(why.contains("`bound` holds NaN at index 1"), "{op} {at}: {why}");
     }
 }
@@ -454,4 +482,47 @@ fn rows_that_cannot_be_told_apart_or_are_read_elsewhere_are_refused_by_name() {
     let sizes = TensorType::f32(&[3, 4, 4]).to_value_info("sizes");
     shared.graph_mut().output.push(sizes);
     assert!(said(&shared).contains("something else reads it"), "{}", said(&shared));
+}
+
+/// As Keras and JAX store it: read by a Transpose that does not say how, which is backwards.
+#[test]
+fn a_kernel_that_is_stored_backwards_is_tuned_and_baked() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    for wide in [3, 5] {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 3, 8]));
+        let kernel = weight(&mut b, "kernel", Element::F32, &[3, 3, wide]);
+        let kernel = b.op("Transpose", &[&kernel], &[]).unwrap();
+        let y = b.op("Conv", &[&x, &kernel], &[]).unwrap();
+        b.output("y", &y);
+        works(&b.into_model());
+    }
+}
+
+/// In version 3 of the format every stored tensor is listed as an input, too; a copy of a weight is not.
+#[test]
+fn a_baked_model_of_the_oldest_format_is_one_that_may_store_tensors_alone() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let mut b = Builder::new(9);
+    let x = b.input("x", TensorType::f32(&[2, 4]));
+    let w = weight(&mut b, "w", Element::F32, &[4, 4]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    // Read by what is no site as well: the site gets a copy.
+    let other = b.op("Relu", &[&w], &[]).unwrap();
+    b.output("y", &y);
+    b.output("other", &other);
+    let mut model = b.into_model();
+    model.proto.ir_version = Some(3);
+    let stored = TensorType::f32(&[4, 4]).to_value_info("w");
+    model.graph_mut().input.push(stored);
+    let grafted = graft(&folded(&model), &GraftOptions::default()).unwrap();
+    let values = noise(5, grafted.layout.values());
+    let adapter = Adapter::from_values(grafted.layout.clone(), values).unwrap();
+    let baked = bake(&model, &adapter).unwrap();
+    let grew = baked.graph().initializer.len() > model.graph().initializer.len();
+    assert!(grew && baked.proto.ir_version == Some(4), "{:?}", baked.proto.ir_version);
 }

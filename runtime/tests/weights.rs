@@ -11,7 +11,9 @@ use shoal_runtime::fit::{FitOptions, Subject, Trained, fit};
 use shoal_runtime::graft::{
     AllWeights, GraftError, Left, LeftWhy, graft_all_weights, graft_stored_weights,
 };
-use shoal_runtime::onnx::{Attr, Builder, Data, Element, Model, Tensor, TensorType, Value, open};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Model, PinOptions, Tensor, TensorType, Value, open,
+};
 
 fn values(seed: usize, count: usize) -> Vec<f64> {
     noise(seed, count).iter().map(|value| f64::from(value * 0.4)).collect()
@@ -23,7 +25,7 @@ fn stored(b: &mut Builder, name: &str, element: Element, dims: &[usize]) -> Valu
 }
 
 fn weights(model: &Model) -> Result<AllWeights, GraftError> {
-    let folded = open(model, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(model, &PinOptions::default()).unwrap().folded;
     graft_stored_weights(&folded, model, &[])
 }
 

@@ -2,6 +2,7 @@
 //! which links are tested on.
 
 mod adapters;
+mod conformance;
 mod flower;
 mod forms;
 mod onnxsim;
@@ -15,7 +16,7 @@ use crate::process::Run;
 use crate::{Done, Failure, onnxruntime, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | forms | peft | onnxsim | rmqtt | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | conformance | forms | peft | onnxsim | rmqtt | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
@@ -29,6 +30,9 @@ docs/operators.md: which operator has a gradient, in which version, on which eng
 their own gradients in float64. The last two are installed into target/tools/oracle-tensorflow and oracle-jax.
 
 `adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
+
+`conformance` runs ONNX's own conformance suite, and writes docs/evidence/conformance.md: what folding, both engines and gradients make of
+each case, beside what the standard says. Minutes; no PyTorch.
 
 `forms` has ONNX Runtime's Python fuse and quantise every model at hand, and writes docs/evidence/forms.md: what each command makes of them.
 
@@ -90,6 +94,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     if flags.rest == ["adapters"] {
         return adapters::onnxruntime();
+    }
+    if flags.rest == ["conformance"] {
+        return conformance::run();
     }
     if flags.rest == ["forms"] {
         return forms::run();

@@ -78,6 +78,8 @@ pub(super) struct Place<'m> {
     quantiser: Option<NodeAt>,
     /// Whether the node sees the weight, a matrix, transposed.
     is_turned: bool,
+    /// Axes of the weight.
+    rank: usize,
     /// In which order the node sees the axes of the weight, a kernel.
     order: Option<Vec<usize>>,
     /// Whether the weight is made of others that are stored.
@@ -150,7 +152,10 @@ impl<'m> Graphs<'m> {
         for node in &site.nodes {
             let at = self.find(site, node)?;
             if places.iter().all(|place| place.node != at) {
-                places.push(self.place(at, node.input));
+                // Of a recurrent operator it has one more, that of the directions.
+                let is_recurrent = ["LSTM", "GRU", "RNN"].contains(&site.operator.as_str());
+                let rank = if is_recurrent { 3 } else { site.a.dims.len() };
+                places.push(self.place(at, node.input, rank));
             }
         }
         Ok(places)
@@ -184,7 +189,7 @@ impl<'m> Graphs<'m> {
         })
     }
 
-    fn place(&self, node: NodeAt, input: usize) -> Place<'m> {
+    fn place(&self, node: NodeAt, input: usize, rank: usize) -> Place<'m> {
         let reader = self.node(node);
         let name = reader.input_name(input).unwrap_or("");
         let mut place = Place {
@@ -198,6 +203,7 @@ impl<'m> Graphs<'m> {
             cast: None,
             quantiser: None,
             is_turned: false,
+            rank,
             order: None,
             is_made: false,
             row: None,
@@ -404,9 +410,9 @@ impl<'m> Place<'m> {
         if self.row.is_some() && !maker.is("Identity") {
             return None;
         }
-        let turns = maker.is("Transpose") && permutation(maker, 2) == Ok(vec![1, 0]);
-        let order = maker.ints("perm").filter(|perm| maker.is("Transpose") && perm.len() > 2);
-        let order = order.and_then(|perm| permutation(maker, perm.len()).ok());
+        let order = permutation(maker, self.rank).ok().filter(|_| maker.is("Transpose"));
+        let turns = self.rank == 2 && order == Some(vec![1, 0]);
+        let order = order.filter(|_| self.rank > 2);
         if let Some(before) = order {
             let seen = self.order.take().unwrap_or_else(|| (0..before.len()).collect());
             let seen = seen.into_iter().map(|axis| before.get(axis).copied());

@@ -147,7 +147,7 @@ impl<'a> Floats<'a> {
             Element::I32 | Element::I64 | Element::U32 | Element::U64 => return None,
         };
         let [low, high, above] =
-            [".low", ".high", ".above"].map(|what| super::free(self.folded, output, what));
+            [".low", ".high", ".above"].map(|what| super::free(&self.folded.types, output, what));
         for (name, end) in [(&low, least), (&high, most)] {
             let bound = Tensor::from_f64s(element, &[], &[(end - zero) * scale]);
             self.constants.push(bound.to_proto(name));

@@ -1,11 +1,11 @@
-//! Writes operators that are programs of their own (recurrent ones, attention, samples of a grid, norms of windows) as the operators
+//! Writes operators that are programs of their own (recurrent ones, attention, turns by places, samples of a grid, norms of windows) as the operators
 //! they stand for, where a gradient passes through them: each of those has a rule. Elsewhere they stay as they are.
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Builder, Folded, InferError, Value};
 
 use super::plan::Reach;
-use super::{Reason, attention, lp_pool, recurrent, response, sampling};
+use super::{Reason, attention, lp_pool, recurrent, response, rotary, sampling};
 
 /// What writing one node can meet: the node has no such form, or the graph does not take it. It then stays, and the walk refuses it.
 pub(super) enum Stop {
@@ -40,6 +40,9 @@ fn writer(node: &NodeProto) -> Option<Write> {
     }
     if node.is("GridSample") {
         return Some(sampling::write);
+    }
+    if node.is("RotaryEmbedding") {
+        return Some(rotary::write);
     }
     node.is("Attention").then_some(attention::write as Write)
 }

@@ -12,6 +12,7 @@
 //! # Source
 //! ONNX `Gather`, `Resize` (coordinate formulas of its document); adjoints of linear maps.
 
+use crate::onnx::infer::one_scale;
 use crate::onnx::{Attr, Element, Value};
 
 use super::emit::Emit;
@@ -253,23 +254,28 @@ impl Map {
 /// the edge of two values falls to one or the other by its last bit.
 fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f32>, Reason> {
     let mut scales: Vec<f32> = from.iter().zip(to).map(|(&f, &t)| t as f32 / f as f32).collect();
+    let all: Vec<i64> = (0..from.len() as i64).collect();
+    let axes = step.node.ints("axes").unwrap_or(&all).iter();
+    let axes = axes.map(|&axis| step.axis(axis, from.len())).collect::<Result<Vec<usize>, _>>()?;
     let at = if step.emit.builder.opset() < 11 { 1 } else { 2 };
     let given = match step.opt(at) {
         Some(_) => step.constant(at, "scales")?.to_f64s(),
         None => Vec::new(),
     };
     if given.is_empty() {
-        let policy = step.node.text("keep_aspect_ratio_policy", "stretch");
-        if policy != "stretch" {
-            let value = policy.to_owned();
-            return Err(Reason::Attribute { name: "keep_aspect_ratio_policy", value });
-        }
+        let Some(sizes) = step.opt(3).and_then(|sizes| step.emit.builder.constant(&sizes)) else {
+            return Ok(scales);
+        };
+        let sizes = sizes.to_i64s().unwrap_or_default();
+        let one = one_scale(step.node, from, (&axes, &sizes)).map_err(|_| {
+            let name = "keep_aspect_ratio_policy";
+            Reason::Attribute { name, value: step.node.text(name, "stretch").to_owned() }
+        })?;
+        axes.into_iter().for_each(|axis| scales[axis] = one.unwrap_or(scales[axis]));
         return Ok(scales);
     }
-    let all: Vec<i64> = (0..from.len() as i64).collect();
-    let axes = step.node.ints("axes").unwrap_or(&all);
-    for (&axis, scale) in axes.iter().zip(given) {
-        scales[step.axis(axis, from.len())?] = scale as f32;
+    for (axis, scale) in axes.into_iter().zip(given) {
+        scales[axis] = scale as f32;
     }
     Ok(scales)
 }

@@ -130,7 +130,8 @@ pub(super) fn depth_to_space(step: &mut Step) -> Done {
 
 pub(super) fn space_to_depth(step: &mut Step) -> Done {
     let (dy, block) = (step.dy()?, block(step)?);
-    let attrs = [("blocksize", Attr::Int(block as i64))];
+    let mode = Attr::Str(step.node.text("mode", "DCR").to_owned());
+    let attrs = [("blocksize", Attr::Int(block as i64)), ("mode", mode)];
     let share = step.emit.op("DepthToSpace", &[&dy], &attrs)?;
     step.give(0, share);
     Ok(())

@@ -49,6 +49,7 @@ mod recurrent;
 mod reduce;
 mod rename;
 mod response;
+mod rotary;
 mod rules;
 mod sampling;
 mod scatter;

@@ -35,15 +35,25 @@ pub(super) fn choose(step: &mut Step) -> Done {
 pub(super) fn clip(step: &mut Step) -> Done {
     let mut share = step.dy()?;
     let x = comparable(step, step.x(0)?, &share)?;
-    let bounds = [("min", 1, "Less"), ("max", 2, "Greater")];
-    for (name, index, outside) in bounds {
+    let [least, most] = [("min", 1), ("max", 2)].map(|(name, index)| -> Result<_, Reason> {
         let attribute = step.node.attr(name).and_then(AttributeProto::float).map(f64::from);
-        let bound = match (step.opt(index), attribute) {
-            (Some(bound), _) => comparable(step, bound, &share)?,
-            (None, Some(bound)) => step.emit.scalar(bound, &x),
-            (None, None) => continue,
-        };
-        let outside = step.emit.op(outside, &[&x, &bound], &[])?;
+        Ok(match (step.opt(index), attribute) {
+            (Some(bound), _) => Some(comparable(step, bound, &share)?),
+            (None, Some(bound)) => Some(step.emit.scalar(bound, &x)),
+            (None, None) => None,
+        })
+    });
+    let (least, most) = (least?, most?);
+    // The upper bound holds last: where the lower one is above it, everything is the upper one.
+    let raised = match (&least, &most) {
+        (Some(least), Some(most)) if !are_in_order(step, least, most) => {
+            step.emit.op("Max", &[&x, least], &[])?
+        }
+        _ => x.clone(),
+    };
+    for (index, bound, outside, x) in [(2, most, "Greater", &raised), (1, least, "Less", &x)] {
+        let Some(bound) = bound else { continue };
+        let outside = step.emit.op(outside, &[x, &bound], &[])?;
         if step.wants(index) {
             let beyond = step.emit.keep_where(&outside, &share)?;
             step.give_unbroadcast(index, &beyond)?;
@@ -52,6 +62,12 @@ pub(super) fn clip(step: &mut Step) -> Done {
     }
     step.give(0, share);
     Ok(())
+}
+
+/// Whether two bounds are known, and the lower one is not above the other.
+fn are_in_order(step: &Step, least: &Value, most: &Value) -> bool {
+    let of = |bound: &Value| step.emit.builder.constant(bound).map(|bound| bound.to_f64s());
+    matches!((of(least).as_deref(), of(most).as_deref()), (Some([least]), Some([most])) if least <= most)
 }
 
 /// The value itself, or, of an integer that stands for a float, the same in the element of its gradient.

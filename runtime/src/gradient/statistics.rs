@@ -18,7 +18,7 @@
 //! Ioffe and Szegedy (arXiv 1502.03167), Ba et al. (1607.06450), Wu and He (1803.08494), Zhang and Sennrich
 //! (1910.07467); adjoints by hand.
 
-use crate::onnx::Value;
+use crate::onnx::{Element, Value};
 
 use super::Reason;
 use super::step::Step;
@@ -129,13 +129,18 @@ pub(super) fn mean_variance(step: &mut Step) -> Done {
 fn normalise(step: &mut Step, layout: &Layout) -> Done {
     let (dy, x) = (step.dy()?, step.x(0)?);
     let own = step.emit.dims(&x);
-    let dy = step.emit.reshape(&dy, &layout.dims)?;
-    let x = step.emit.reshape(&x, &layout.dims)?;
+    let (element, wide) = (step.emit.element(&x), wide(step, &x));
+    let [dy, x] = [&dy, &x].map(|value| -> Result<Value, Reason> {
+        let value = step.emit.reshape(value, &layout.dims)?;
+        Ok(step.emit.cast(&value, wide)?)
+    });
+    let (dy, x) = (dy?, x?);
     let (normal, rate) = normal(step, &x, layout)?;
     if step.wants(0) {
         let inner = match step.opt(1) {
             Some(scale) => {
                 let scale = step.emit.reshape(&scale, &layout.scale)?;
+                let scale = step.emit.cast(&scale, wide)?;
                 step.emit.mul(&dy, &scale)?
             }
             None => dy.clone(),
@@ -150,6 +155,7 @@ fn normalise(step: &mut Step, layout: &Layout) -> Done {
         }
         let share = step.emit.mul(&share, &rate)?;
         let share = step.emit.reshape(&share, &own)?;
+        let share = step.emit.cast(&share, element)?;
         step.give(0, share);
     }
     if step.wants(1) {
@@ -160,6 +166,12 @@ fn normalise(step: &mut Step, layout: &Layout) -> Done {
         give_parameter(step, 2, &dy, &layout.bias)?;
     }
     Ok(())
+}
+
+/// What statistics are computed in, as engines do: the squares of halves of floats have no room in one.
+fn wide(step: &Step, x: &Value) -> Element {
+    let element = step.emit.element(x);
+    if matches!(element, Element::F16 | Element::Bf16) { Element::F32 } else { element }
 }
 
 /// x̂ and r.
@@ -189,9 +201,11 @@ fn normal(step: &mut Step, x: &Value, layout: &Layout) -> Result<(Value, Value),
 
 /// Sums over what a scale or bias was repeated along.
 fn give_parameter(step: &mut Step, index: usize, value: &Value, dims: &[usize]) -> Done {
-    let own = step.emit.dims(&step.x(index)?);
+    let parameter = step.x(index)?;
+    let (own, element) = (step.emit.dims(&parameter), step.emit.element(&parameter));
     let share = step.emit.unbroadcast(value, dims)?;
     let share = step.emit.reshape(&share, &own)?;
+    let share = step.emit.cast(&share, element)?;
     step.give(index, share);
     Ok(())
 }
@@ -232,13 +246,18 @@ pub(super) fn batch(step: &mut Step) -> Done {
     if !(1..5).any(|index| step.wants(index))
         && let Some(factor) = stored_factor(step, &column)
     {
+        let factor = step.emit.cast(&factor, step.emit.element(&x))?;
         let share = step.emit.mul(&dy, &factor)?;
         step.give(0, share);
         return Ok(());
     }
+    // Parameters may be of a wider element than the values.
+    let (element, wide) = (step.emit.element(&x), wide(step, &x));
+    let (dy, x) = (step.emit.cast(&dy, wide)?, step.emit.cast(&x, wide)?);
     let parameter = |step: &mut Step, index| -> Result<Value, Reason> {
         let value = step.x(index)?;
-        Ok(step.emit.reshape(&value, &column)?)
+        let value = step.emit.reshape(&value, &column)?;
+        Ok(step.emit.cast(&value, wide)?)
     };
     let (scale, variance) = (parameter(step, 1)?, parameter(step, 4)?);
     let epsilon = epsilon(step);
@@ -247,6 +266,7 @@ pub(super) fn batch(step: &mut Step) -> Done {
     let factor = step.emit.div(&scale, &root)?;
     if step.wants(0) {
         let share = step.emit.mul(&dy, &factor)?;
+        let share = step.emit.cast(&share, element)?;
         step.give(0, share);
     }
     if step.wants(2) {

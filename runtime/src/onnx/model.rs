@@ -371,7 +371,8 @@ impl Model {
     }
 
     /// Writes the model with the values of its larger initializers in a file beside it (ONNX's external data), called as the
-    /// model with `.data` behind; `.1.data` where that one holds the values of the model that is replaced, and is removed last.
+    /// model with `.data` behind, or `.1.data` and so on where there is such a file. What held the values of the model that is replaced
+    /// is removed last.
     /// [`Model::read_with_data`] reads both.
     ///
     /// # Errors

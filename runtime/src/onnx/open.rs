@@ -1,7 +1,5 @@
 //! A model folded with nothing said beyond its file: open axes get the first lengths that the graph takes.
 
-use std::collections::BTreeMap;
-
 use super::fold::{FoldError, FoldWhy, fold};
 use super::infer::InferWhy;
 use super::model::{Folded, Model};
@@ -9,14 +7,17 @@ use super::pin::{OpenAxes, PinError, PinOptions, pin};
 use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
 
 /// What is tried for open axes behind the first, in this order: sizes of images that networks take, and lengths
-/// of sequences.
-const TRIED: [OpenAxes; 6] = [
-    OpenAxes { space: 224, other: 16 },
-    OpenAxes { space: 64, other: 8 },
-    OpenAxes { space: 256, other: 32 },
-    OpenAxes { space: 32, other: 64 },
-    OpenAxes { space: 416, other: 128 },
-    OpenAxes { space: 512, other: 1 },
+/// of sequences and of sound; of all inputs first, then of the first input alone.
+const TRIED: [(usize, usize); 9] = [
+    (224, 16),
+    (64, 8),
+    (256, 32),
+    (32, 64),
+    (416, 128),
+    (512, 1),
+    (640, 256),
+    (128, 512),
+    (1024, 2048),
 ];
 
 /// A folded model, and which axes got which number for it.
@@ -79,18 +80,14 @@ fn listed(axes: &[PinnedAxis]) -> String {
     axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Pins and folds a model. `batch` is for an open first axis, 1 where nothing is said; `dims` for named axes. Every
-/// other open axis gets the first of a few usual lengths with which the graph can be folded.
+/// Pins and folds a model. Every open axis of which `options` say nothing gets the first of a few usual lengths with which the
+/// graph can be folded.
 ///
 /// # Errors
 /// [`OpenError`]: that of the first attempt, if none fits.
-pub fn open(
-    model: &Model,
-    batch: Option<usize>,
-    dims: &BTreeMap<String, usize>,
-) -> Result<Opened, OpenError> {
-    let with = |open| {
-        let options = PinOptions { batch, dims: dims.clone(), open };
+pub fn open(model: &Model, options: &PinOptions) -> Result<Opened, OpenError> {
+    let with = |open: Option<OpenAxes>| {
+        let options = PinOptions { open: open.or(options.open), ..options.clone() };
         let pinned = pin(model, &options)?;
         let axes = axes(model, &pinned);
         match fold(&pinned) {
@@ -105,7 +102,10 @@ pub fn open(
         Err(OpenError::Pin(why)) => OpenError::Pin(why),
         other => return other,
     };
-    for (attempt, lengths) in TRIED.into_iter().enumerate() {
+    let all = [false, true]
+        .into_iter()
+        .flat_map(|first_alone| TRIED.map(|(space, other)| OpenAxes { space, other, first_alone }));
+    for (attempt, lengths) in all.enumerate() {
         match with(Some(lengths)) {
             Ok(opened) => return Ok(opened),
             Err(why) if attempt == 0 => first = why,
@@ -130,7 +130,10 @@ fn is_of_lengths(why: &FoldError) -> bool {
 /// The axes that differ between a model and what it was pinned to.
 fn axes(model: &Model, pinned: &Model) -> Vec<PinnedAxis> {
     let mut axes = Vec::new();
-    for (before, after) in model.graph().input.iter().zip(&pinned.graph().input) {
+    for after in &pinned.graph().input {
+        // What got a value is no input any more.
+        let before = model.graph().input.iter().find(|before| before.name() == after.name());
+        let Some(before) = before else { continue };
         for (axis, (was, is)) in dims(before).iter().zip(dims(after)).enumerate() {
             let Some(dimension::Value::DimValue(length)) = is.value else { continue };
             if was.value == is.value {

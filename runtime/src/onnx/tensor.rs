@@ -524,10 +524,12 @@ impl Tensor {
                 .ok()
                 .filter(|&d| d <= TENSOR_VALUES_MAX)
                 .ok_or_else(|| TensorError::Dimension { tensor: tensor(), dim })?;
-            values =
-                values.checked_mul(d).filter(|&v| v <= TENSOR_VALUES_MAX).ok_or_else(|| {
-                    TensorError::TooLarge { tensor: tensor(), dims: proto.dims.clone() }
-                })?;
+            // Of what has no values, too, parts are counted.
+            let within = values.checked_mul(d.max(1)).filter(|&v| v <= TENSOR_VALUES_MAX);
+            values = within.ok_or_else(|| TensorError::TooLarge {
+                tensor: tensor(),
+                dims: proto.dims.clone(),
+            })?;
             dims.push(d);
         }
         Ok(TensorType { element, dims })

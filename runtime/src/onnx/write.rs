@@ -5,6 +5,7 @@
 //! # Source
 //! Protocol Buffers, "Encoding"; ONNX `ExternalData.md`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
@@ -131,19 +132,23 @@ fn encoded(message: &impl Message) -> Bytes {
     Bytes::from(message.encode_to_vec())
 }
 
-/// Writes a model whose larger values stand in a file beside it: that one first, by a name that the model that is there does not
-/// read. So the model is the old one, whole, until its own file is renamed.
+/// Writes a model whose larger values stand in a file beside it: that one first, by a name that no file has. So the model is the old
+/// one, whole, until its own file is renamed, and no other model loses its values.
 pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
     let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the file's name is no Unicode text")
     })?;
-    let names = [format!("{name}.data"), format!("{name}.1.data")];
-    let there = names.each_ref().map(|name| path.with_file_name(name).exists());
-    let [location, other] = match (there, names) {
-        ([true, false], [first, second]) => [second, first],
-        ([true, true], [first, second]) if reads(path, &first) => [second, first],
-        (_, names) => names,
-    };
+    let mut location = format!("{name}.data");
+    for number in 1_u64.. {
+        if !path.with_file_name(&location).exists() {
+            break;
+        }
+        location = format!("{name}.{number}.data");
+    }
+    let is_of_name =
+        |read: &String| read.starts_with(&format!("{name}.")) && read.ends_with(".data");
+    let mut old = locations(path);
+    old.retain(is_of_name);
     let data = path.with_file_name(&location);
     let mut light = model.clone();
     let mut end = 0_u64;
@@ -174,22 +179,33 @@ pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
             file.write_all(raw)
         })
     })?;
-    whole(path, |file| pieces(&light).try_for_each(|piece| file.write_all(&piece)))?;
+    let written = whole(path, |file| pieces(&light).try_for_each(|piece| file.write_all(&piece)));
+    if written.is_err() {
+        // Nothing reads them.
+        drop(std::fs::remove_file(&data));
+    }
+    written?;
     // The rename first, then what only the old model read.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    match std::fs::remove_file(path.with_file_name(other)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+    for other in old {
+        match std::fs::remove_file(path.with_file_name(other)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
+    Ok(())
 }
 
-/// Whether the model in this file, if it is one, has values in that file beside it.
-fn reads(path: &Path, location: &str) -> bool {
+/// The files beside it in which the model in this file, if it is one, has values.
+fn locations(path: &Path) -> BTreeSet<String> {
     let model = std::fs::read(path).ok().and_then(|bytes| ModelProto::decode(&*bytes).ok());
     let tensors = model.iter().flat_map(|model| &model.graph).flat_map(|graph| &graph.initializer);
-    let mut entries = tensors.flat_map(|tensor| &tensor.external_data);
-    entries.any(|entry| entry.key() == "location" && entry.value() == location)
+    let entries = tensors.flat_map(|tensor| &tensor.external_data);
+    entries
+        .filter(|entry| entry.key() == "location")
+        .map(|entry| entry.value().to_owned())
+        .collect()
 }
 
 /// Writes a file whole or not at all: to a name beside it, synced, then renamed.

@@ -1,7 +1,6 @@
 #![allow(dead_code, reason = "each test uses its part")]
 //! A model's whole way: from its file through inspection, grafting, ten steps of training and baking.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_runtime::fit::{FitError, FitOptions, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::inspect::inspect;
-use shoal_runtime::onnx::{Model, open};
+use shoal_runtime::onnx::{Model, PinOptions, open};
 
 /// Where a model's file lies for the time of a test.
 pub(crate) struct Folder(pub(crate) tempfile::TempDir);
@@ -52,7 +51,7 @@ pub(crate) fn brought(
     options: &GraftOptions,
 ) -> Result<(Model, Grafted, Fit), String> {
     let model = Model::read_with_data(file).map_err(|why| why.to_string())?;
-    let opened = open(&model, None, &BTreeMap::new()).map_err(|why| why.to_string())?;
+    let opened = open(&model, &PinOptions::default()).map_err(|why| why.to_string())?;
     inspect(&model, &opened.options, 8).map_err(|why| why.to_string())?;
     // As the command says it.
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
@@ -64,7 +63,7 @@ pub(crate) fn brought(
 /// That the baked model gives what the grafted one gives with the adapter.
 pub(crate) fn agrees(baked: &Model, grafted: &Grafted, fitted: &Fit) {
     let ort = ort_or_skip().unwrap();
-    let folded = open(baked, None, &BTreeMap::new()).unwrap().folded;
+    let folded = open(baked, &PinOptions::default()).unwrap().folded;
     let how = (1, NonZeroUsize::MIN);
     let found = compare(&folded, grafted, &fitted.adapter, &ort, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");

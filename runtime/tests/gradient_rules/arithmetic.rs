@@ -182,6 +182,15 @@ fn clipping_stops_the_gradient_outside_its_bounds() {
     Case::new(vec![Wanted(clear(&[2, 6], 12))])
         .opset(10)
         .check(move |b, x| b.op("Clip", &[&x[0]], &bounds).unwrap());
+    // Bounds of the run; where the lower one is above the other, everything is the upper one.
+    let bound = |value| Tensor::f32(&[], &[value]);
+    let x = || clear(&[2, 6], 12);
+    for feeds in [
+        vec![Wanted(x()), Wanted(bound(-0.6)), Wanted(bound(0.6))],
+        vec![Frozen(x()), Frozen(bound(0.6)), Wanted(bound(-0.6))],
+    ] {
+        Case::new(feeds).check(|b, x| b.op("Clip", &[&x[0], &x[1], &x[2]], &[]).unwrap());
+    }
 }
 
 #[test]

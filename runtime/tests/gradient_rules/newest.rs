@@ -5,9 +5,10 @@ use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::proto::{NodeProto, TensorProto};
-use shoal_runtime::onnx::{Attr, Builder, Data, Folded, Model, Tensor, TensorType, fold};
+use shoal_runtime::onnx::{Attr, Builder, Data, Folded, Model, Tensor, TensorType, Value, fold};
 
-use crate::finite::even;
+use crate::finite::Feed::{Wanted, Whole};
+use crate::finite::{Case, even};
 
 /// Queries and keys of the cases: more keys than queries, and fewer.
 const LENGTHS: [[usize; 2]; 2] = [[3, 5], [5, 3]];
@@ -225,13 +226,7 @@ fn a_window_below_minus_one_is_refused_by_name() {
 /// Operators of sets 26 to 28 that are not known here.
 #[test]
 fn new_operators_are_refused_by_name() {
-    for (opset, op) in [
-        (26, "CumProd"),
-        (26, "BitCast"),
-        (27, "LinearAttention"),
-        (27, "CausalConvWithState"),
-        (28, "SwiGLU"),
-    ] {
+    for (opset, op) in [(27, "LinearAttention"), (27, "CausalConvWithState"), (28, "SwiGLU")] {
         let mut b = Builder::new(opset);
         let x = b.input("x", TensorType::f32(&[2, 3]));
         let y = b.op("Relu", &[&x], &[]).unwrap();
@@ -267,5 +262,41 @@ fn weights_of_two_bits_are_refused_by_their_type() {
         let why = fold(&model).unwrap_err().to_string();
 
         assert!(why.contains("`w`") && why.contains(&number.to_string()), "{why}");
+    }
+}
+
+/// Heads side by side or behind one another, pairs of neighbours or of halves, all of a head or its beginning turned, places given
+/// or numbered.
+#[test]
+fn turns_by_places() {
+    let places = || Tensor::new(&[2, 3], Data::I64(vec![0, 2, 4, 1, 1, 3]));
+    for (dims, more) in
+        [(&[2usize, 2, 3, 4][..], None), (&[2, 3, 8], Some(("num_heads", Attr::Int(2))))]
+    {
+        for interleaved in [0, 1] {
+            for turned in [0, 2] {
+                let half = if turned == 0 { 2 } else { 1 };
+                let attrs: Vec<(&str, Attr)> = [
+                    ("interleaved", Attr::Int(interleaved)),
+                    ("rotary_embedding_dim", Attr::Int(turned)),
+                ]
+                .into_iter()
+                .chain(more.clone())
+                .collect();
+                let by_number = [&[5, half][..], &[5, half]];
+                let given = [&[2, 3, half][..], &[2, 3, half]];
+                for (angles, numbered) in [(by_number, true), (given, false)] {
+                    let mut feeds = vec![Wanted(even(dims, 1))];
+                    feeds.extend((2..).zip(angles).map(|(seed, dims)| Wanted(even(dims, seed))));
+                    if numbered {
+                        feeds.push(Whole(places()));
+                    }
+                    Case::new(feeds).opset(23).check(|b, x| {
+                        let all: Vec<&Value> = x.iter().collect();
+                        b.op("RotaryEmbedding", &all, &attrs).unwrap()
+                    });
+                }
+            }
+        }
     }
 }

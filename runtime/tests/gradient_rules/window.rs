@@ -202,6 +202,31 @@ fn resizing_to_given_sizes() {
     });
 }
 
+/// One scale for all axes: the largest that makes none longer than asked, or the smallest that makes none shorter.
+#[test]
+fn resizing_to_given_sizes_in_proportion() {
+    for (policy, mode, want) in [
+        ("not_larger", "linear", [2, 2, 5, 7]),
+        ("not_larger", "nearest", [2, 2, 5, 7]),
+        ("not_smaller", "linear", [2, 2, 7, 9]),
+        ("not_smaller", "cubic", [2, 2, 7, 9]),
+    ] {
+        Case::new(vec![Wanted(even(&[2, 2, 3, 4], 5))]).opset(18).check(|b, x| {
+            let sizes = b.i64s(&[7, 7]);
+            let inputs = [Some(&x[0]), None, None, Some(&sizes)];
+            let text = |value: &str| Attr::Str(value.into());
+            let attrs = [
+                ("mode", text(mode)),
+                ("keep_aspect_ratio_policy", text(policy)),
+                ("axes", ints(&[2, 3])),
+            ];
+            let y = b.op_n("Resize", &inputs, &attrs, 1).unwrap().remove(0);
+            assert_eq!(b.ty(&y).dims, want, "{policy}");
+            y
+        });
+    }
+}
+
 /// The gradient of each value counts the places that read it, as the engine does it: on the edge of two values a place falls to one
 /// or the other by the last bit of its arithmetic.
 #[test]

@@ -120,6 +120,13 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
             None => "unknown to tract".to_owned(),
             Some(_) if bends_otherwise(node) => "tract knows it with alpha = 1 only".to_owned(),
             Some(_) if fills_up(node) => "tract does not look at output_shape".to_owned(),
+            Some(_) if looks_back_otherwise(node) => {
+                "tract counts no places of the past, and looks at no window".to_owned()
+            }
+            Some(_) if orders_otherwise(node) => "tract does not look at mode".to_owned(),
+            Some(_) if keeps_proportions(node) => {
+                "tract does not look at keep_aspect_ratio_policy".to_owned()
+            }
             Some(_) if cuts(node, graph) => "tract pads, and does not cut".to_owned(),
             Some(_) if recurs_otherwise(node) => {
                 "tract runs it forward or both ways, with its own activations and no bounds"
@@ -168,6 +175,32 @@ fn recurs_otherwise(node: &NodeProto) -> bool {
         "input_forget" => a.i != 0,
         _ => false,
     })
+}
+
+/// tract 0.23.9 lets the first query of a causal `Attention` see the first key alone, whatever came before it, and reads no window.
+fn looks_back_otherwise(node: &NodeProto) -> bool {
+    let number = |name: &str, left_out: i64| {
+        node.attribute.iter().find(|a| a.name == name).map_or(left_out, |a| a.i)
+    };
+    let is_causal = number("is_causal", 0) != 0;
+    let has_past = node.input.get(4).is_some_and(|past| !past.is_empty());
+    let windows = ["left_window_size", "right_window_size"].map(|name| number(name, -1));
+    node.op_type == "Attention"
+        && ((is_causal && has_past) || windows.iter().any(|size| *size >= 0))
+}
+
+/// tract 0.23.9 reads no order of channels of a `SpaceToDepth`.
+fn orders_otherwise(node: &NodeProto) -> bool {
+    let is_other = |name: &str, usual: &[u8]| {
+        node.attribute.iter().any(|a| a.name == name && a.s.as_slice() != usual)
+    };
+    node.op_type == "SpaceToDepth" && is_other("mode", b"DCR")
+}
+
+/// tract 0.23.9 resizes every axis to its own size.
+fn keeps_proportions(node: &NodeProto) -> bool {
+    let policy = node.attribute.iter().find(|a| a.name == "keep_aspect_ratio_policy");
+    node.op_type == "Resize" && policy.is_some_and(|a| a.s.as_slice() != b"stretch")
 }
 
 /// tract 0.23.9 gives up where a Pad has a pad below 0.

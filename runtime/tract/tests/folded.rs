@@ -199,6 +199,53 @@ fn recurrent_operators_that_tract_reads_otherwise_are_named_when_loading() {
     }
 }
 
+/// tract looks at neither: it gave other values.
+#[test]
+fn attention_and_resizing_that_tract_reads_otherwise_are_named_when_loading() {
+    let loaded = |b: &Builder| {
+        let loaded = Tract.load(&b.clone().into_model(), &plain_options());
+        loaded.map(drop).map_err(|why| why.to_string())
+    };
+    let attention = |past: bool, attrs: &[(&str, Attr)]| {
+        let mut b = Builder::new(23);
+        let names = ["q", "k", "v", "past_k", "past_v"];
+        let x = names.map(|name| b.input(name, TensorType::f32(&[1, 2, 3, 4])));
+        let [q, k, v, past_k, past_v] = x.each_ref().map(Some);
+        let inputs = [q, k, v, None, past_k.filter(|_| past), past_v.filter(|_| past)];
+        let kept = if past { &inputs[..] } else { &inputs[..3] };
+        let y = b.op_n("Attention", kept, attrs, if past { 3 } else { 1 }).unwrap();
+        b.output("y", &y[0]);
+        loaded(&b)
+    };
+    let causal = [("is_causal", Attr::Int(1))];
+    assert_eq!(attention(false, &causal), Ok(()));
+    for why in [attention(true, &causal), attention(false, &[("left_window_size", Attr::Int(1))])] {
+        let why = why.unwrap_err();
+        assert!(why.contains("Attention") && why.contains("no places of the past"), "{why}");
+    }
+    let of = |op: &str, attrs: &[(&str, Attr)]| {
+        let mut b = Builder::new(18);
+        let x = b.input("x", TensorType::f32(&[1, 4, 4, 6]));
+        let sizes = b.i64s(&[1, 4, 8, 12]);
+        let inputs =
+            if op == "Resize" { vec![Some(&x), None, None, Some(&sizes)] } else { vec![Some(&x)] };
+        let y = b.op_n(op, &inputs, attrs, 1).unwrap();
+        b.output("y", &y[0]);
+        loaded(&b)
+    };
+    let text = |value: &str| Attr::Str(value.to_owned());
+    let blocks = ("blocksize", Attr::Int(2));
+    assert_eq!(of("SpaceToDepth", &[blocks.clone(), ("mode", text("DCR"))]), Ok(()));
+    assert_eq!(of("Resize", &[("keep_aspect_ratio_policy", text("stretch"))]), Ok(()));
+    for (op, attrs) in [
+        ("SpaceToDepth", vec![blocks, ("mode", text("CRD"))]),
+        ("Resize", vec![("keep_aspect_ratio_policy", text("not_larger"))]),
+    ] {
+        let why = of(op, &attrs).unwrap_err();
+        assert!(why.contains(op) && why.contains("does not look at"), "{why}");
+    }
+}
+
 /// The first output may be left out, and states may be made by nodes.
 #[test]
 fn a_recurrent_operator_with_the_batch_first_gives_its_last_state_alone() {

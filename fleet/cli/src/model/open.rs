@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::onnx::proto::{GraphProto, TensorProto};
-use shoal_runtime::onnx::{Model, Opened, open};
+use shoal_runtime::onnx::{Model, Opened, PinOptions, open};
 
 use crate::output::Failure;
 
-/// Lengths of axes that a model leaves open.
+/// Lengths of axes that a model leaves open, and values of inputs that are no data.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Axes {
     /// Length of an open first axis: the batch; of a bare file 1 where nothing is said
@@ -20,6 +20,10 @@ pub(crate) struct Axes {
     /// usual length that fits
     #[arg(long = "dim", value_name = "NAME=LENGTH", value_parser = dim)]
     dims: Vec<(String, usize)>,
+    /// Value of an input that decides what is computed, as a sampling rate or a flag does: it is a constant then, everywhere the
+    /// same, and no input of what is written folded; again for more
+    #[arg(long = "value", value_name = "NAME=VALUE", value_parser = value)]
+    values: Vec<(String, f64)>,
 }
 
 impl Axes {
@@ -49,12 +53,12 @@ impl Axes {
 
     /// What tells this from other training.
     pub(super) fn asked(&self) -> String {
-        format!("{:?} {:?}", self.batch, self.dims)
+        format!("{:?} {:?} {:?}", self.batch, self.dims, self.values)
     }
 
     /// Whether anything was asked for.
     pub(crate) fn is_given(&self) -> bool {
-        self.batch.is_some() || !self.dims.is_empty()
+        self.batch.is_some() || !self.dims.is_empty() || !self.values.is_empty()
     }
 
     /// Folds a model that was read.
@@ -68,7 +72,14 @@ impl Axes {
                 return Err(format!("--dim {name} is given twice: an axis has one length").into());
             }
         }
-        let opened = open(model, self.batch(), &dims)?;
+        let mut values = BTreeMap::new();
+        for (name, value) in &self.values {
+            if values.insert(name.clone(), *value).is_some() {
+                return Err(format!("--value {name} is given twice").into());
+            }
+        }
+        let options = PinOptions { batch: self.batch(), dims, open: None, values };
+        let opened = open(model, &options)?;
         let Some(batch) = self.batch() else { return Ok(opened) };
         let mut first = opened.pinned.iter().filter(|axis| axis.axis == 0).peekable();
         match first.peek().copied() {
@@ -95,6 +106,19 @@ fn dim(text: &str) -> Result<(String, usize), String> {
     match parsed.filter(|(name, length)| !name.is_empty() && *length > 0) {
         Some((name, length)) => Ok((name.to_owned(), length)),
         None => Err("expected NAME=LENGTH, such as height=224".to_owned()),
+    }
+}
+
+fn value(text: &str) -> Result<(String, f64), String> {
+    let number = |text: &str| match text {
+        "true" => Some(1.0),
+        "false" => Some(0.0),
+        _ => text.parse().ok().filter(|value: &f64| value.is_finite()),
+    };
+    let parsed = text.rsplit_once('=').and_then(|(name, value)| Some((name, number(value)?)));
+    match parsed.filter(|(name, _)| !name.is_empty()) {
+        Some((name, value)) => Ok((name.to_owned(), value)),
+        None => Err("expected NAME=VALUE, such as sr=16000 or use_cache=false".to_owned()),
     }
 }
 
@@ -195,5 +219,12 @@ mod tests {
     fn a_named_axis_has_a_length() {
         assert_eq!(dim("a=b=3").unwrap(), ("a=b".to_owned(), 3));
         assert!(dim("a").is_err() && dim("a=0").is_err() && dim("=4").is_err());
+    }
+
+    #[test]
+    fn a_named_input_has_a_value() {
+        assert_eq!(value("sr=16000").unwrap(), ("sr".to_owned(), 16000.0));
+        assert_eq!(value("a=b=true").unwrap(), ("a=b".to_owned(), 1.0));
+        assert!(value("a").is_err() && value("a=nan").is_err() && value("=1").is_err());
     }
 }

@@ -41,6 +41,8 @@ pub(super) const OPERATORS: &[&str] = &[
     "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
+    "Relu",
+    "Round",
     "Sign",
     "Sin",
     "Sqrt",
@@ -59,7 +61,7 @@ pub(super) fn eval(
     let numbers = match op {
         "Cast" => cast(Numbers::of(&x.data)?, ty.element),
         "Abs" | "Ceil" | "Cos" | "Exp" | "Floor" | "Log" | "Neg" | "Not" | "Reciprocal"
-        | "Sign" | "Sin" | "Sqrt" => unary(op, Numbers::of(&x.data)?)?,
+        | "Relu" | "Round" | "Sign" | "Sin" | "Sqrt" => unary(op, Numbers::of(&x.data)?)?,
         "Clip" => {
             let mut clipped = Numbers::of(&x.data)?;
             for (bound, op) in ["Max", "Min"].into_iter().enumerate() {
@@ -96,7 +98,10 @@ fn bound_of(node: &NodeProto, inputs: &[Option<Tensor>], which: usize) -> Option
         let bound = node.attr(["min", "max"][which])?.float()?;
         Some(Tensor::f32(&[], &[bound]))
     };
-    inputs.get(which + 1).cloned().flatten().or_else(attribute)
+    let input = inputs.get(which + 1).cloned().flatten();
+    // Some files give it an axis.
+    let input = input.filter(|bound| bound.data.len() == 1);
+    input.map(|bound| Tensor { dims: Vec::new(), ..bound }).or_else(attribute)
 }
 
 /// Values widened for computing: floats, or integers and bools.
@@ -183,6 +188,8 @@ fn unary(op: &str, x: Numbers) -> Option<Numbers> {
                 "Log" => libm::log,
                 "Neg" => |x| -x,
                 "Reciprocal" => |x| 1.0 / x,
+                "Relu" => |x| if x < 0.0 { 0.0 } else { x },
+                "Round" => f64::round_ties_even,
                 "Sign" => |x| if x == 0.0 || x.is_nan() { x } else { x.signum() },
                 "Sin" => libm::sin,
                 "Sqrt" => f64::sqrt,
@@ -195,6 +202,7 @@ fn unary(op: &str, x: Numbers) -> Option<Numbers> {
                 "Abs" => i64::wrapping_abs,
                 "Neg" => i64::wrapping_neg,
                 "Not" => |x| i64::from(x == 0),
+                "Relu" => |x| x.max(0),
                 "Sign" => i64::signum,
                 _ => return None,
             };
@@ -204,20 +212,21 @@ fn unary(op: &str, x: Numbers) -> Option<Numbers> {
 }
 
 fn binary(op: &str, node: &NodeProto, a: Numbers, b: Numbers) -> Option<Numbers> {
+    let fmod = node.int("fmod", 0) != 0;
     match (a, b) {
-        (Numbers::Floats(a), Numbers::Floats(b)) => floats(op, &a, &b),
-        (Numbers::Ints(a), Numbers::Ints(b)) => ints(op, node.int("fmod", 0) != 0, &a, &b),
+        (Numbers::Floats(a), Numbers::Floats(b)) => floats(op, fmod, &a, &b),
+        (Numbers::Ints(a), Numbers::Ints(b)) => ints(op, fmod, &a, &b),
         // Only Pow takes two types.
         (Numbers::Floats(a), Numbers::Ints(b)) => {
-            floats(op, &a, &b.iter().map(|&x| x as f64).collect::<Vec<_>>())
+            floats(op, fmod, &a, &b.iter().map(|&x| x as f64).collect::<Vec<_>>())
         }
         (Numbers::Ints(a), Numbers::Floats(b)) => {
-            floats(op, &a.iter().map(|&x| x as f64).collect::<Vec<_>>(), &b)
+            floats(op, fmod, &a.iter().map(|&x| x as f64).collect::<Vec<_>>(), &b)
         }
     }
 }
 
-fn floats(op: &str, a: &[f64], b: &[f64]) -> Option<Numbers> {
+fn floats(op: &str, fmod: bool, a: &[f64], b: &[f64]) -> Option<Numbers> {
     let pairs = || a.iter().copied().zip(b.iter().copied());
     let compare = |f: fn(f64, f64) -> bool| {
         Some(Numbers::Ints(pairs().map(|(x, y)| i64::from(f(x, y))).collect()))
@@ -227,7 +236,12 @@ fn floats(op: &str, a: &[f64], b: &[f64]) -> Option<Numbers> {
         "Sub" => |x, y| x - y,
         "Mul" => |x, y| x * y,
         "Div" => |x, y| x / y,
-        "Mod" => |x, y| x % y,
+        "Mod" if fmod => |x, y| x % y,
+        "Mod" => |x, y| {
+            // The sign of the divisor, as in Python.
+            let r = x % y;
+            if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+        },
         "Pow" => libm::pow,
         // What is no number stays so, as in ONNX Runtime; `f64::max` would drop it.
         "Max" => |x, y| if x.is_nan() || x > y { x } else { y },

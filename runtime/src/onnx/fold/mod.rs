@@ -11,6 +11,7 @@
 mod apart;
 mod batch_first;
 mod choice;
+mod empty;
 pub(crate) mod functions;
 pub(crate) mod fused;
 mod narrow;
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::eval;
-use super::infer::{InferError, InferWhy, axis_of, infer};
+use super::infer::{InferError, InferWhy, infer};
 use super::integers;
 use super::model::{Folded, Model, is_standard, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
@@ -44,7 +45,7 @@ pub const FOLD_OPSET: i64 = 17;
 /// not ask for gigabytes.
 const FOLD_VALUES_MAX: usize = 1 << 24;
 /// Operators of the standard whose types are those that the file declares.
-pub(crate) const NOT_INFERRED: [&str; 16] = [
+pub(crate) const NOT_INFERRED: [&str; 15] = [
     "AffineGrid",
     "BlackmanWindow",
     "CenterCropPad",
@@ -59,7 +60,6 @@ pub(crate) const NOT_INFERRED: [&str; 16] = [
     "MelWeightMatrix",
     "NonMaxSuppression",
     "RoiAlign",
-    "RotaryEmbedding",
     "STFT",
 ];
 /// What stands before the number in a name that folding makes.
@@ -215,6 +215,13 @@ impl<'g> Folder<'g> {
             folder.budget_max = folder.budget_max.saturating_add(4 * ty.values());
             folder.know(stored.name(), ty, Known::Stored(index));
         }
+        // What a Constant holds the file stores, too; the first time of its five it is spent by the node itself.
+        for node in graph.node.iter().filter(|node| node.is("Constant")) {
+            let stored = node.attr("value").and_then(|value| value.t.as_deref());
+            let values = stored.and_then(|stored| Tensor::stored_type(stored).ok());
+            let values = values.map_or(0, |ty| ty.values());
+            folder.budget_max = folder.budget_max.saturating_add(values.saturating_mul(5));
+        }
         folder.budget = folder.budget_max;
         for input in &graph.input {
             if !folder.known.contains_key(input.name()) {
@@ -310,9 +317,7 @@ impl<'g> Folder<'g> {
         if let Some(nodes) = others.or_else(|| batch_first::turned(self, &node)) {
             return nodes.into_iter().try_for_each(|node| self.place(node));
         }
-        if node.is("Concat") {
-            self.drop_empty(&mut node);
-        }
+        let node = empty::parts(self, node);
         let node = apart::pads(self, node);
         let node = resize::scales(self, node);
         let node = choice::settled(self, node);
@@ -350,18 +355,6 @@ impl<'g> Folder<'g> {
         }
         self.nodes.push(node);
         Ok(())
-    }
-
-    /// What has no values along the axis adds none to a Concat; where all are such, all stay.
-    fn drop_empty(&self, concat: &mut NodeProto) {
-        let axis = concat.int("axis", 0);
-        let is_empty = |name: &String| {
-            let ty = self.types.get(name);
-            ty.is_some_and(|ty| axis_of(axis, ty.rank()).is_ok_and(|axis| ty.dims[axis] == 0))
-        };
-        if !concat.input.iter().all(is_empty) {
-            concat.input.retain(|name| !is_empty(name));
-        }
     }
 
     /// The types that the file declares for the outputs of an operator that engines may know: of another domain, or of those of the
@@ -646,7 +639,7 @@ fn refuse_nan_settings(node: &NodeProto) -> Result<(), FoldWhy> {
     Ok(())
 }
 
-fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldWhy> {
+pub(super) fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldWhy> {
     let name = || input.name().to_owned();
     let ty = input.r#type.as_ref().and_then(|t| t.value.as_ref());
     let Some(type_proto::Value::TensorType(tensor)) = ty else {

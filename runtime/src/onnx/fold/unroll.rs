@@ -45,7 +45,10 @@ fn body<'n>(node: &'n NodeProto, name: &str) -> Result<&'n GraphProto, FoldWhy> 
 fn branch(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
     let name = node.input_name(0).unwrap_or_default();
     let Some(condition) = truth(folder, name) else {
-        return Err(refuse(node, "its condition depends on values of the run"));
+        return Err(refuse(
+            node,
+            "its condition depends on values of the run (an input that decides it can be given one: --value NAME=VALUE)",
+        ));
     };
     let graph = body(node, if condition { "then_branch" } else { "else_branch" })?;
     let stored = Fixed::stored(folder, node, graph)?;
@@ -69,7 +72,7 @@ fn rounds(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
         }
         None => i64::MAX,
     };
-    let open = "its condition depends on values of the run";
+    let open = "its condition depends on values of the run (an input that decides it can be given one: --value NAME=VALUE)";
     let mut going = match node.input_name(1) {
         Some(name) => truth(folder, name).ok_or_else(|| refuse(node, open))?,
         None => true,
@@ -131,6 +134,7 @@ fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
             let index = constant(folder, node, Tensor::new(&[], Data::I64(vec![index])));
             let row = folder.fresh_name(node.label());
             let axis = Attr::Int(axes[at] as i64).to_proto("axis");
+            count(folder, node, 1)?;
             folder.place(NodeProto::operator(
                 "Gather",
                 vec![name.clone(), index],
@@ -396,6 +400,7 @@ fn stack(
     for value in row {
         let name = folder.fresh_name(outer.label());
         let axes = constant(folder, outer, Tensor::i64s(&[axis]));
+        count(folder, outer, 1)?;
         folder.place(NodeProto::operator(
             "Unsqueeze",
             vec![value.clone(), axes],

@@ -15,7 +15,6 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         | "BitwiseNot"
         | "Ceil"
         | "Celu"
-        | "Clip"
         | "Cos"
         | "Cosh"
         | "Elu"
@@ -53,7 +52,10 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         | "Tan"
         | "Tanh"
         | "ThresholdedRelu"
+        | "CumProd"
         | "CumSum"
+        | "RotaryEmbedding"
+        | "TensorScatter"
         | "Trilu" => ctx.input(0).map(|t| vec![t.clone()]),
         "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "PRelu" | "BitwiseAnd" | "BitwiseOr"
         | "BitwiseXor" | "BitShift" => binary(ctx, None),
@@ -61,9 +63,11 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
             binary(ctx, Some(Element::Bool))
         }
         "Min" | "Max" | "Sum" | "Mean" => variadic(ctx),
+        "Clip" => clip(ctx),
         "Where" => choose(ctx),
         "IsNaN" | "IsInf" => ctx.input(0).and_then(|t| one(Element::Bool, t.dims.clone())),
         "Cast" => cast(ctx),
+        "BitCast" => bit_cast(ctx),
         "CastLike" => ctx
             .input(0)
             .and_then(|x| Ok((x, ctx.input(1)?)))
@@ -83,6 +87,14 @@ fn binary(ctx: &Ctx<'_>, element: Option<Element>) -> Types {
         return shape("operands have different types", format!("{a} and {b}"));
     }
     one(element.unwrap_or(a.element), broadcast_all([a, b].into_iter())?)
+}
+
+fn clip(ctx: &Ctx<'_>) -> Types {
+    let x = ctx.input(0)?;
+    match [1, 2].into_iter().filter_map(|bound| ctx.opt(bound)).find(|bound| bound.values() != 1) {
+        None => Ok(vec![x.clone()]),
+        Some(bound) => shape("a bound must be one value", bound),
+    }
 }
 
 fn variadic(ctx: &Ctx<'_>) -> Types {
@@ -110,4 +122,14 @@ fn cast(ctx: &Ctx<'_>) -> Types {
     let to = i32::try_from(ctx.node.int("to", 0)).unwrap_or(0);
     let element = Element::from_onnx(to).ok_or(InferWhy::Attribute { name: "to" })?;
     one(element, ctx.input(0)?.dims.clone())
+}
+
+/// The same bits in another element of as many bytes.
+fn bit_cast(ctx: &Ctx<'_>) -> Types {
+    let types = cast(ctx)?;
+    let (from, to) = (ctx.input(0)?, types.first().map(|to| to.element));
+    match to.is_some_and(|to| to.bytes() == from.element.bytes()) {
+        true => Ok(types),
+        false => Err(InferWhy::Attribute { name: "to" }),
+    }
 }

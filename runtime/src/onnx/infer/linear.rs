@@ -252,7 +252,15 @@ fn recurrent(ctx: &Ctx<'_>, outputs: usize) -> Types {
         .ok()
         .filter(|&h| h > 0)
         .ok_or(InferWhy::Attribute { name: "hidden_size" })?;
+    let state = [directions, batch, hidden];
+    for index in [5, 6] {
+        if let Some(given) = ctx.opt(index).filter(|_state| index < 6 || ctx.node.is("LSTM"))
+            && given.dims != state
+        {
+            return shape("the state does not fit the sequence", format!("{given} for {x}"));
+        }
+    }
     let mut types = vec![TensorType::new(x.element, &[time, directions, batch, hidden])];
-    types.resize(outputs, TensorType::new(x.element, &[directions, batch, hidden]));
+    types.resize(outputs, TensorType::new(x.element, &state));
     Ok(types)
 }

@@ -12,6 +12,7 @@ mod window;
 
 pub use layout::Cut;
 pub use window::Window;
+pub(crate) use window::one_scale;
 
 use super::model::is_standard;
 use super::proto::NodeProto;
@@ -110,7 +111,8 @@ impl Ctx<'_> {
     fn checked(&self, mut types: Vec<TensorType>) -> Types {
         for (index, ty) in types.iter().enumerate() {
             let bounded = ty.dims.iter().all(|&d| d <= TENSOR_VALUES_MAX);
-            let values = ty.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            // Of what has no values, too, parts are counted.
+            let values = ty.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
             if !bounded || ty.rank() > RANK_MAX || values.is_none_or(|n| n > TENSOR_VALUES_MAX) {
                 return Err(InferWhy::TooLarge { index });
             }

@@ -11,6 +11,7 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
             reduce(ctx)
         }
         "ArgMax" | "ArgMin" => argument(ctx),
+        "NegativeLogLikelihoodLoss" | "SoftmaxCrossEntropyLoss" => loss(ctx),
         _ => return None,
     })
 }
@@ -54,4 +55,19 @@ fn argument(ctx: &Ctx<'_>) -> Types {
     let x = ctx.input(0)?;
     let axis = ctx.axis(0, x.rank())?;
     one(Element::I64, reduced(&x.dims, &[axis], ctx.node.int("keepdims", 1) != 0))
+}
+
+/// One value, or with `reduction` none that of every target; behind that of a SoftmaxCrossEntropyLoss, logarithms as the scores.
+fn loss(ctx: &Ctx<'_>) -> Types {
+    let (scores, target) = (ctx.input(0)?, ctx.input(1)?);
+    let dims = match ctx.node.text("reduction", "mean") {
+        "none" => target.dims.clone(),
+        "mean" | "sum" => Vec::new(),
+        _ => return Err(InferWhy::Attribute { name: "reduction" }),
+    };
+    let mut types = one(scores.element, dims)?;
+    if ctx.node.is("SoftmaxCrossEntropyLoss") {
+        types.push(scores.clone());
+    }
+    Ok(types)
 }

@@ -12,14 +12,26 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         "ScatterND" => scatter_nd(ctx),
         "OneHot" => one_hot(ctx),
         "TopK" => top_k(ctx),
-        "RandomNormalLike" | "RandomUniformLike" | "Bernoulli" => {
-            ctx.input(0).map(|x| vec![x.clone()])
-        }
+        "RandomNormalLike" | "RandomUniformLike" | "Bernoulli" => drawn_like(ctx),
         "RandomNormal" | "RandomUniform" => random(ctx),
         "NonZero" => non_zero(ctx),
         "ReverseSequence" => ctx.input(0).map(|x| vec![x.clone()]),
         _ => return None,
     })
+}
+
+/// Shaped as the input; of its element where none is asked for.
+fn drawn_like(ctx: &Ctx<'_>) -> Types {
+    let x = ctx.input(0)?;
+    let asked = ctx.node.attr("dtype").and_then(|asked| asked.i);
+    let element = match asked {
+        None => x.element,
+        Some(number) => {
+            let known = i32::try_from(number).ok().and_then(Element::from_onnx);
+            known.ok_or(InferWhy::Attribute { name: "dtype" })?
+        }
+    };
+    one(element, x.dims.clone())
 }
 
 /// How many there are is known of a constant alone.

@@ -13,6 +13,7 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         "Resize" => resize(ctx),
         "Upsample" => upsample(ctx),
         "GridSample" => grid_sample(ctx),
+        "Col2Im" => image_of_columns(ctx),
         _ => return None,
     })
 }
@@ -228,17 +229,48 @@ fn resize(ctx: &Ctx<'_>) -> Types {
         if sizes.len() != axes.len() || sizes.iter().any(|s| *s < 0) {
             return shape("sizes do not fit the input", format!("{sizes:?} for {x}"));
         }
-        if ctx.node.text("keep_aspect_ratio_policy", "stretch") != "stretch" {
-            return Err(InferWhy::Attribute { name: "keep_aspect_ratio_policy" });
-        }
+        let scale = one_scale(ctx.node, &x.dims, (&axes, &sizes))?;
         for (&axis, &size) in axes.iter().zip(&sizes) {
-            dims[axis] = size as usize;
+            dims[axis] = match scale {
+                None => size as usize,
+                Some(scale) => (dims[axis] as f32 * scale).round() as usize,
+            };
         }
         return one(x.element, dims);
     }
     let scales = ctx.tensor(scales_at)?;
     scale(&mut dims, &axes, scales.as_f32().unwrap_or(&[]))?;
     one(x.element, dims)
+}
+
+/// The scale of all axes where a Resize keeps the picture's proportions, none where each axis has its own: the largest that
+/// makes none of them longer than its size, or the smallest that makes none shorter, in float32 as in ONNX Runtime.
+pub(crate) fn one_scale(
+    node: &NodeProto,
+    dims: &[usize],
+    (axes, sizes): (&[usize], &[i64]),
+) -> Result<Option<f32>, InferWhy> {
+    let scales = axes.iter().zip(sizes).map(|(&axis, &size)| size as f32 / dims[axis] as f32);
+    match node.text("keep_aspect_ratio_policy", "stretch") {
+        "stretch" => Ok(None),
+        "not_larger" => Ok(scales.reduce(f32::min)),
+        "not_smaller" => Ok(scales.reduce(f32::max)),
+        _ => Err(InferWhy::Attribute { name: "keep_aspect_ratio_policy" }),
+    }
+}
+
+/// The columns `[batch, channels · block, places]` of blocks of an image `[batch, channels, …]`.
+fn image_of_columns(ctx: &Ctx<'_>) -> Types {
+    let (x, image, block) = (ctx.input(0)?, ctx.i64s(1)?, ctx.i64s(2)?);
+    let block: Option<usize> =
+        block.iter().map(|&d| usize::try_from(d).ok()).try_fold(1, |n: usize, d| n.checked_mul(d?));
+    let image: Option<Vec<usize>> = image.iter().map(|&d| usize::try_from(d).ok()).collect();
+    match (x.dims.as_slice(), block.filter(|&block| block > 0), image) {
+        ([batch, rows, _places], Some(block), Some(image)) if rows % block == 0 => {
+            one(x.element, [&[*batch, rows / block], &image[..]].concat())
+        }
+        _ => shape("the blocks do not fit the columns", x),
+    }
 }
 
 fn upsample(ctx: &Ctx<'_>) -> Types {

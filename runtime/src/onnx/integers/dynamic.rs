@@ -4,11 +4,13 @@
 //! |---|---|
 //! | MatMulInteger or ConvInteger of integers whose scales are known, Cast, Mul by both scales | DequantizeLinear of both, MatMul or Conv |
 //! | the same, Mul by the scale of the first alone: that of the second is 1, and the optimiser took it out | the same |
+//! | the same, and before the Cast Add of a bias in whole steps of both scales, as quantisers up to 2021 wrote it | the same, and Add of the bias times both scales |
 //! | `com.microsoft.MatMulIntegerToFloat` | the same, and Add of its bias |
 //! | `com.microsoft.DynamicQuantizeMatMul` | DynamicQuantizeLinear before that |
 
 use super::products::{Done, named};
 use super::{Along, OPSET_DYNAMIC, PRODUCT, Quantised, Writer};
+use crate::onnx::builder::Attr;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::tensor::{Element, Tensor};
 
@@ -16,12 +18,16 @@ use crate::onnx::tensor::{Element, Tensor};
 pub(super) fn scaled(writer: &mut Writer<'_>, node: &NodeProto) -> Done {
     let chains = [(0, 1), (1, 0)].map(|(product, scales)| chain(writer, node, product, scales));
     let Some(chain) = chains.into_iter().flatten().next() else { return Ok(false) };
-    if !writer.wants(node.output_name(0)) {
+    let output = node.output_name(0).to_owned();
+    let product = match chain.bias {
+        Some(_) => writer.name(&output, PRODUCT),
+        None => output.clone(),
+    };
+    if !writer.wants(&product) {
         return Ok(false);
     }
     let op = if chain.product.is("ConvInteger") { "Conv" } else { "MatMul" };
     let along = if op == "Conv" { Along::Whole } else { Along::Last };
-    let output = node.output_name(0).to_owned();
     let [b, scale, zero] = chain.b;
     let scale = match scale.is_empty() {
         true => writer.constant(&b, ".one", &Tensor::scalar(Element::F32, 1.0)),
@@ -30,7 +36,17 @@ pub(super) fn scaled(writer: &mut Writer<'_>, node: &NodeProto) -> Done {
     let b = [b, scale, zero];
     let input = vec![writer.real(&chain.a, Along::Whole)?, writer.real(&b, along)?];
     let attribute = chain.product.attribute.clone();
-    named(writer, &chain.product, (op, attribute), input, &output);
+    match &chain.bias {
+        None => named(writer, &chain.product, (op, attribute), input, &output),
+        Some(bias) => {
+            let [floats, real] = [".bias_whole", ".bias"].map(|what| writer.name(&output, what));
+            let to = Attr::Int(i64::from(Element::F32.to_onnx())).to_proto("to");
+            writer.op("Cast", vec![bias.clone()], &floats, vec![to]);
+            writer.op("Mul", vec![floats, chain.scales.clone()], &real, Vec::new());
+            named(writer, &chain.product, (op, attribute), input, &product);
+            writer.nodes.push(NodeProto::operator("Add", vec![product, real], &output, Vec::new()));
+        }
+    }
     writer.loose.extend(chain.loose);
     Ok(true)
 }
@@ -41,6 +57,10 @@ struct Chain {
     a: Quantised,
     /// Its scale has no name where it is 1.
     b: Quantised,
+    /// What is added to the whole numbers.
+    bias: Option<String>,
+    /// The product of both scales.
+    scales: String,
     /// What the form does without.
     loose: Vec<String>,
 }
@@ -53,9 +73,15 @@ fn chain(writer: &Writer<'_>, node: &NodeProto, product: usize, scales: usize) -
     let (cast, scales) = (cast?, scales?);
     let to_float = |node: &&NodeProto| node.int("to", 0) == i64::from(Element::F32.to_onnx());
     let whole = made(cast).filter(|n| n.is("Cast") && alone(cast)).filter(to_float)?;
-    let whole = whole.input_name(0)?;
+    let sum = whole.input_name(0)?;
     let is_product = |n: &&NodeProto| n.is("MatMulInteger") || n.is("ConvInteger");
-    let product = made(whole).filter(is_product).filter(|_| alone(whole))?;
+    let product = |name: &str| made(name).filter(is_product).filter(|_| alone(name));
+    let biased = made(sum).filter(|n| n.is("Add") && alone(sum)).and_then(|add| {
+        let [first, second] = [add.input_name(0)?, add.input_name(1)?];
+        product(first).map(|_| (first, second)).or(product(second).map(|_| (second, first)))
+    });
+    let (whole, bias) = biased.map_or((sum, None), |(whole, bias)| (whole, Some(bias)));
+    let product = product(whole)?;
     let (a, b) = (product.input_name(0)?, product.input_name(1)?);
     let (scale, zero) = writer.parameters.get(a)?;
     let [a_zero, b_zero] = [2, 3].map(|at| product.input_name(at).unwrap_or(""));
@@ -86,7 +112,9 @@ fn chain(writer: &Writer<'_>, node: &NodeProto, product: usize, scales: usize) -
         product: product.clone(),
         a: quantised(a, scale, zero),
         b: quantised(b, other, b_zero),
-        loose: [whole, cast].into_iter().chain(both).map(str::to_owned).collect(),
+        bias: bias.map(str::to_owned),
+        scales: scales.to_owned(),
+        loose: [whole, sum, cast].into_iter().chain(both).map(str::to_owned).collect(),
     })
 }
 

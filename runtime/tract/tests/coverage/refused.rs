@@ -38,17 +38,18 @@ pub(crate) const ROWS: [Row; 12] = [
         integers,
     ),
     (
-        "CumProd and BitCast (version 26), LinearAttention and CausalConvWithState (27), SwiGLU (28); weights of two bits (25)",
+        "LinearAttention and CausalConvWithState (version 27), SwiGLU (28); weights of two bits (25)",
         "not known: the file is refused, and they are named",
         unknown,
     ),
     (
-        "GridSample with cubic weights, RoiAlign, DeformConv, Col2Im, STFT, DFT, Det",
+        "GridSample with cubic weights, RoiAlign, DeformConv, Col2Im, STFT, DFT, Det, CumProd, BitCast, TensorScatter, \
+         NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss",
         "not written yet",
         operators,
     ),
     (
-        "ScatterElements, ScatterND with mul, max, min; Resize with antialias, a region or a policy of its aspect; MaxPool in column order",
+        "ScatterElements, ScatterND with mul, max, min; Resize with antialias or a region; MaxPool in column order",
         "not written yet",
         forms,
     ),
@@ -350,13 +351,7 @@ fn integers() -> Vec<Graph> {
 
 fn unknown() -> Vec<Graph> {
     let one = |operator, opset| graph(operator, opset, vec![MATRIX], &[]);
-    vec![
-        one("CumProd", 26),
-        one("BitCast", 26),
-        one("LinearAttention", 27),
-        one("CausalConvWithState", 27),
-        one("SwiGLU", 28),
-    ]
+    vec![one("LinearAttention", 27), one("CausalConvWithState", 27), one("SwiGLU", 28)]
 }
 
 fn operators() -> Vec<Graph> {
@@ -365,6 +360,9 @@ fn operators() -> Vec<Graph> {
     let offsets = vec![IMAGE, floats(&[1, 1, 2, 2], 0.1), Floats(&[1, 8, 3, 3])];
     let blocks =
         vec![Floats(&[1, 4, 9]), Known(Tensor::i64s(&[4, 4])), Known(Tensor::i64s(&[2, 2]))];
+    let whole =
+        |dims: &[usize], values: &[i64]| Known(Tensor::new(dims, Data::I64(values.to_vec())));
+    let cache = || Floats(&[1, 2, 3, 4]);
     let signal =
         vec![Floats(&[1, 8, 1]), Known(Tensor::new(&[], Data::I64(vec![2]))), floats(&[4], 1.0)];
     vec![
@@ -375,6 +373,11 @@ fn operators() -> Vec<Graph> {
         graph("STFT", 17, signal, &[]),
         graph("DFT", 17, vec![Floats(&[1, 8, 1])], &[]),
         graph("Det", 17, vec![Floats(&[3, 3])], &[]),
+        graph("CumProd", 26, vec![MATRIX, whole(&[], &[1])], &[]),
+        graph("BitCast", 26, vec![MATRIX], &[("to", Attr::Int(i64::from(Element::I32.to_onnx())))]),
+        graph("TensorScatter", 24, vec![cache(), cache(), whole(&[1], &[0])], &[]),
+        graph("NegativeLogLikelihoodLoss", 22, vec![MATRIX, whole(&[2], &[0, 2])], &[]),
+        graph("SoftmaxCrossEntropyLoss", 13, vec![MATRIX, whole(&[2], &[0, 2])], &[]),
     ]
 }
 
@@ -395,15 +398,11 @@ fn forms() -> Vec<Graph> {
     let larger =
         |region: Given| vec![IMAGE, region, Known(Tensor::f32(&[4], &[1.0, 1.0, 0.5, 0.5]))];
     let antialias = [("mode", text("linear")), ("antialias", Attr::Int(1))];
-    let sizes = Known(Tensor::new(&[4], Data::I64(vec![1, 1, 2, 3])));
-    let aspect = [("keep_aspect_ratio_policy", text("not_larger"))];
     let cropped = [("coordinate_transformation_mode", text("tf_crop_and_resize"))];
     let windows = [("kernel_shape", Attr::Ints(vec![2, 2])), ("storage_order", Attr::Int(1))];
     graphs.extend([
         graph("Resize", 18, larger(Left), &antialias).saying("antialias"),
         graph("Resize", 18, larger(floats(&[8], 0.5)), &cropped).saying("tf_crop_and_resize"),
-        graph("Resize", 18, vec![IMAGE, Left, Left, sizes], &aspect)
-            .saying("keep_aspect_ratio_policy"),
         graph("MaxPool", 17, vec![IMAGE], &windows).saying("storage_order"),
     ]);
     graphs
