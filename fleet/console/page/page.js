@@ -222,7 +222,8 @@ function campaign() {
   $("campaign-number").textContent = c.number;
   $("campaign-order").textContent = c.state;
   $("campaign-order").className = `chip ${c.halted !== null || c.order === "aborted" || c.order === "rolled back" ? "silent" : c.order === "runs" ? "exchanging" : "tuning"}`;
-  const until = new Date(c.approved_until_s * 1000).toISOString().slice(0, 10);
+  const ends = new Date(c.approved_until_s * 1000);
+  const until = Number.isNaN(ends.getTime()) ? "further notice" : ends.toISOString().slice(0, 10);
   $("campaign-what").textContent = `Particle ${c.particle.slice(0, 8)}. Vehicles may begin until ${until}; each watches it beside what it uses, and keeps it or goes back by itself.`;
   $("stages").replaceChildren(...c.stages.map((s, index) => {
     const state = c.halted === index ? "halted" : index < c.open ? "open" : "closed";

@@ -28,8 +28,8 @@ pub(crate) struct Approve {
     /// The second key
     #[arg(long, value_name = "FILE|URI", value_parser = KeyAt::parse)]
     key: KeyAt,
-    /// For how many days vehicles may begin
-    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
+    /// For how many days vehicles may begin: ten years at most
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3653))]
     days: u32,
 }
 

@@ -127,7 +127,13 @@ impl Calendar {
             let opens = old.epoch_seconds.saturating_add(u64::from(next) * before);
             let opens = opens.min(now_s.saturating_add(after));
             let epoch = opens.checked_sub(u64::from(next) * after);
-            plan.epoch_seconds = epoch.ok_or("with this period window 0 were before 1970")?;
+            let most = opens / u64::from(next);
+            plan.epoch_seconds = epoch.ok_or_else(|| {
+                format!(
+                    "window {next} is the next, and with this period window 0 were before 1970: a period of {most} s at most goes on \
+                     from there; a longer one needs a new fleet, or a trial of fewer windows"
+                )
+            })?;
         }
         soon(plan.epoch_seconds, now_s)?;
         // What is announced and has not opened yet may open by the new calendar.

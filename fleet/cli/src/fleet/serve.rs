@@ -131,6 +131,7 @@ impl Serve {
             seed: self.seed,
             shown: None,
             warned_ms: None,
+            unread_ms: None,
             full: Full::default(),
             ends_said_s: None,
             back_ms: None,
@@ -173,6 +174,8 @@ struct Program {
     shown: Option<u32>,
     /// When it was said that metadata could not be signed anew, since they last were.
     warned_ms: Option<u64>,
+    /// When it was said that the documents could not be read, since they last were.
+    unread_ms: Option<u64>,
     full: Full,
     /// When it was looked which document ends soon.
     ends_said_s: Option<u64>,
@@ -284,9 +287,29 @@ impl Program {
                 eprintln!("warning: metadata stay as they were: {error}");
             }
         }
-        let looked = self.documents.look(self.authority)?;
-        self.say_what_ends(looked.as_deref())?;
-        let Some(read) = looked else { return Ok(()) };
+        let looked = self.documents.look(self.authority);
+        let said = looked.and_then(|looked| {
+            self.say_what_ends(looked.as_deref())?;
+            Ok(looked)
+        });
+        let read = match said {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.unread_ms = None;
+                return Ok(());
+            }
+            Err(error) if first => return Err(error),
+            // A folder that is being exchanged, a disk that stumbles: there is another look.
+            Err(_) if self.unread_ms.is_some_and(|said| now_ms < said + WARN_AGAIN_MS) => {
+                return Ok(());
+            }
+            Err(error) => {
+                self.unread_ms = Some(now_ms);
+                eprintln!("warning: documents stay as they were: {error}");
+                return Ok(());
+            }
+        };
+        self.unread_ms = None;
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
         let now = utc_ms()?;
         let taken = self.core.handle_input(now, Input::Documents(&bytes));
@@ -384,7 +407,9 @@ impl Program {
                 return Ok(());
             }
             Event::SubscribeRefused { filter, reason, .. } => {
-                eprintln!("warning: the broker refuses {filter}: {reason}");
+                eprintln!(
+                    "warning: the broker refuses {filter}: {reason}. Nothing is published until it does not: see which access the timekeeper needs"
+                );
                 return Ok(());
             }
             Event::Failed { why, .. } => {
