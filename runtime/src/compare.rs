@@ -37,7 +37,7 @@ pub struct Comparison {
     /// What rounding may bring: [`tolerance`] of the coarsest element of a site's weight, of what its nodes give or of that output,
     /// or [`ROUNDINGS`] times by how much that output
     /// of the grafted model alone differs between two orders of arithmetic, or, up to 64 million values, with its weights a rounding
-    /// aside (a few where activations are quantised in a way that cannot be left out), or a Sigmoid is rounded to, whichever is more.
+    /// aside (a few where activations are quantised in a way that cannot be left out), or a Sigmoid or a gate is rounded to, whichever is more.
     pub tolerance: f64,
     /// Values that were compared: without those that flip so.
     pub values: usize,
@@ -440,16 +440,28 @@ fn greatest(values: &[f64]) -> f64 {
     if most > 0.0 { most } else { 1.0 }
 }
 
-/// What an output is rounded to however small it is: engines compute Sigmoid as a part of 1.
+/// What an output is rounded to however small it is: engines compute Sigmoid as a part of 1, and so the gates of an LSTM or a GRU.
 fn grain(folded: &Folded, output: &str) -> f64 {
-    const MOVING: [&str; 8] =
-        ["Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"];
+    const GATING: [&str; 3] = ["GRU", "LSTM", "Sigmoid"];
+    const MOVING: [&str; 11] = [
+        "Flatten",
+        "Identity",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ];
     let mut name = output;
     for node in folded.model.graph().node.iter().rev() {
         if !node.output.iter().any(|made| made == name) {
             continue;
         }
-        if node.is("Sigmoid") {
+        if GATING.iter().any(|op| node.is(op)) {
             return f64::from(f32::EPSILON) / 2.0;
         }
         match node.input_name(0).filter(|_| MOVING.iter().any(|op| node.is(op))) {
@@ -473,7 +485,7 @@ fn distance(want: &[f64], got: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::Builder;
+    use crate::onnx::{Attr, Builder};
 
     #[test]
     fn a_distance_is_relative_to_the_greatest_value_and_infinite_beside_what_is_no_number() {
@@ -508,6 +520,7 @@ mod tests {
             let mut b = Builder::new(17);
             let x = b.input("x", TensorType::f32(&[2, 3]));
             let y = b.op(op, &[&x], &[]).unwrap();
+            let y = b.op("ReduceMean", &[&y], &[("axes", Attr::Ints(vec![1]))]).unwrap();
             let y = b.op("Transpose", &[&y], &[]).unwrap();
             b.output("y", &y);
             grain(&b.finish(), "y")

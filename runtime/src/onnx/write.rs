@@ -145,10 +145,8 @@ pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
         }
         location = format!("{name}.{number}.data");
     }
-    let is_of_name =
-        |read: &String| read.starts_with(&format!("{name}.")) && read.ends_with(".data");
     let mut old = locations(path);
-    old.retain(is_of_name);
+    old.retain(|location| is_of(name, location));
     let data = path.with_file_name(&location);
     let mut light = model.clone();
     let mut end = 0_u64;
@@ -197,6 +195,17 @@ pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a model of this name would have its values there: what else it reads is not its own.
+fn is_of(name: &str, location: &str) -> bool {
+    let number = location.strip_prefix(name).and_then(|rest| rest.strip_suffix(".data"));
+    number.is_some_and(|number| {
+        let digits = number.strip_prefix('.').unwrap_or("0");
+        (number.is_empty() || number.starts_with('.'))
+            && !digits.is_empty()
+            && digits.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
 /// The files beside it in which the model in this file, if it is one, has values.
 fn locations(path: &Path) -> BTreeSet<String> {
     let model = std::fs::read(path).ok().and_then(|bytes| ModelProto::decode(&*bytes).ok());
@@ -221,4 +230,20 @@ pub(super) fn whole(
     file.sync_all()?;
     drop(file);
     std::fs::rename(&part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_else_a_model_reads_is_not_its_own() {
+        for own in ["m.onnx.data", "m.onnx.1.data", "m.onnx.12.data"] {
+            assert!(is_of("m.onnx", own), "{own}");
+        }
+        for other in ["n.onnx.data", "m.onnxx.data", "m.onnx.a/../1.data", "m.onnx..data", "m.onnx"]
+        {
+            assert!(!is_of("m.onnx", other), "{other}");
+        }
+    }
 }
