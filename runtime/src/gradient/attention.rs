@@ -57,7 +57,7 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     Ok(())
 }
 
-fn input(node: &NodeProto, index: usize) -> Result<Value, Reason> {
+pub(super) fn input(node: &NodeProto, index: usize) -> Result<Value, Reason> {
     node.input_name(index).map(Value::named).ok_or(Reason::Missing { index })
 }
 

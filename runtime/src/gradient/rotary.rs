@@ -12,6 +12,7 @@ use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, InferError, Value};
 
 use super::Reason;
+use super::attention::input;
 use super::expand::{Stop, name};
 use super::recurrent::{concat, reshape};
 
@@ -67,10 +68,6 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     };
     name(b, node, 0, &y)?;
     Ok(())
-}
-
-fn input(node: &NodeProto, index: usize) -> Result<Value, Reason> {
-    node.input_name(index).map(Value::named).ok_or(Reason::Missing { index })
 }
 
 fn wrong(name: &'static str, value: i64) -> Stop {
