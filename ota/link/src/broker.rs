@@ -350,6 +350,13 @@ impl Why {
             Self::Unfit | Self::TakenOver | Self::Budget | Self::Closed => None,
         }
     }
+
+    /// Whether the broker may keep nothing yet when it is next there: it or the network ended a connection that had a socket, be it
+    /// before the broker said a word, or nobody took one where it should be. Where no network is, nothing is known of the broker.
+    pub(crate) fn shakes(&self, had_socket: bool) -> bool {
+        let refused = *self == Self::Network(io::ErrorKind::ConnectionRefused);
+        refused || (had_socket && self.lost_at(Instant::MIN).is_some())
+    }
 }
 
 /// Why something does not stand on the broker.

@@ -58,7 +58,7 @@ pub(crate) struct Outbox {
     again_bytes: usize,
     /// Of what was published again so far.
     again_sent_bytes: u64,
-    /// Whether a connection has ended that was not to.
+    /// Whether a connection has ended that was not to, or the broker took none.
     shaken: bool,
     /// From when on the broker keeps what it acknowledges.
     settles: Option<Instant>,
@@ -161,6 +161,11 @@ impl Outbox {
         self.done(&topic, None)
     }
 
+    /// A try at a connection has ended, and it may be that the broker went or is not whole yet.
+    pub(crate) const fn shake(&mut self, shakes: bool) {
+        self.shaken |= shakes;
+    }
+
     /// There is a connection.
     pub(crate) fn connected(&mut self, now: Instant) {
         self.settles = self.shaken.then(|| now.checked_add(SHAKEN)).flatten();
@@ -192,7 +197,6 @@ impl Outbox {
         self.again.extend(again.map(|(topic, entry)| (topic, entry.parcel)));
         self.settles = None;
         if let Some(last) = lost {
-            self.shaken = true;
             self.publish_again(last);
         }
         self.again.make_contiguous().sort_by_key(|(_topic, parcel)| parcel.ticket);

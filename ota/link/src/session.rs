@@ -312,6 +312,7 @@ impl Session {
         self.ping_sent = false;
         self.told_connected = false;
         self.subscriptions.disconnected();
+        self.outbox.shake(why.shakes(!matches!(self.phase, Phase::Away(_))));
         let lost = why.lost_at(self.last_received).filter(|_at| self.phase == Phase::Online);
         for (ticket, why) in self.outbox.unsend(lost) {
             self.tell(Event::Failed { ticket, why });

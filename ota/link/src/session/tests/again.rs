@@ -100,6 +100,32 @@ fn what_is_acknowledged_soon_after_a_cut_is_published_again_once_the_broker_has_
     assert_eq!(topics(&mut wire), [""; 0], "once");
 }
 
+/// Nor what it acknowledges after a first connection that it did not take, or ended before it said a word.
+#[test]
+fn what_is_acknowledged_soon_after_a_try_that_failed_is_published_again_too() {
+    use std::io::ErrorKind;
+
+    let reset = || Why::Network(ErrorKind::ConnectionReset);
+    let unready = || Why::Refused("server unavailable".to_owned());
+    let refused = || Why::Network(ErrorKind::ConnectionRefused);
+    let nowhere = || Why::Network(ErrorKind::HostUnreachable);
+    let tries = [(true, reset()), (true, unready()), (false, refused())];
+    let others = [(true, Why::Budget), (false, nowhere()), (false, Why::Silent)];
+    let all = tries.into_iter().map(|one| (one, true));
+    for ((had_socket, why), again) in all.chain(others.into_iter().map(|one| (one, false))) {
+        let mut wire = Wire::new(settings());
+        if had_socket {
+            wire.session.open(wire.now());
+            wire.said();
+        }
+        wire.session.close(wire.now(), why.clone());
+        wire.connect(&ACCEPTED);
+        acknowledged(&mut wire, &["a"]);
+        wire.wait_ms(10_000);
+        assert_eq!(topics(&mut wire), if again { &["a"][..] } else { &[] }, "{why:?}");
+    }
+}
+
 /// The rest is for what was never published.
 #[test]
 fn what_is_published_again_takes_no_more_bytes_than_it_may() {
