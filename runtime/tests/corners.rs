@@ -12,7 +12,9 @@ use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::fit::{FitOptions, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::many::many_adapters;
-use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
+use shoal_runtime::onnx::proto::{
+    AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, attribute_type,
+};
 use shoal_runtime::onnx::{
     Attr, Builder, Data, Element, Folded, Model, PinOptions, Tensor, TensorType, Value, open,
 };
@@ -228,6 +230,47 @@ fn an_operator_of_another_domain_is_not_computed_as_its_namesake() {
     with_foreign(&mut model, "my.dom");
     let nodes = folded(&model).model.graph().node.clone();
     assert!(nodes.iter().any(|node| node.domain() == "my.dom" && node.op_type() == "Exp"));
+}
+
+/// A search of another domain holds the graph that it searches with, which reads tensors from around it.
+#[test]
+fn what_the_graph_inside_an_operator_of_another_domain_reads_stays_there() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 4]));
+    let w = weight(&mut b, "w", Element::F32, &[4, 6]);
+    weight(&mut b, "inner.weight", Element::F32, &[6]);
+    let h = b.op_named("h", "MatMul", &[&x, &w], &[]).unwrap();
+    b.op_named("only.inside", "Relu", &[&h], &[]).unwrap();
+    b.op_named("other.name", "Identity", &[&h], &[]).unwrap();
+    b.output("y", &h);
+    let mut model = b.into_model();
+    let graph = model.graph_mut();
+    let mut search = node("my.dom", "Search", &["x"], "y", &[]);
+    let inner = GraphProto {
+        node: vec![
+            node("", "Add", &["only.inside", "inner.weight"], "sum", &[]),
+            node("", "Add", &["sum", "other.name"], "last", &[]),
+        ],
+        output: vec![TensorType::f32(&[2, 6]).to_value_info("last")],
+        ..GraphProto::default()
+    };
+    let r#type = Some(attribute_type::GRAPH);
+    let (name, g) = (Some("decoder".to_owned()), Some(Box::new(inner)));
+    search.attribute.push(AttributeProto { name, r#type, g, ..AttributeProto::default() });
+    graph.node.retain(|node| node.output[0] != "y");
+    graph.node.push(search);
+    graph.output = vec![TensorType::f32(&[2, 6]).to_value_info("y")];
+    with_foreign(&mut model, "my.dom");
+
+    let folded = folded(&model);
+
+    let graph = folded.model.graph();
+    let made: Vec<&str> = graph.node.iter().map(|node| node.output[0].as_str()).collect();
+    assert_eq!(made, ["h", "only.inside", "y"]);
+    let stored: Vec<&str> = graph.initializer.iter().map(|stored| stored.name()).collect();
+    assert_eq!(stored, ["w", "inner.weight"]);
+    let inner = graph.node[2].subgraphs().next().unwrap();
+    assert_eq!(inner.node[1].input, ["sum", "h"], "a name that is gone is read as what it named");
 }
 
 #[test]

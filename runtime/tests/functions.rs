@@ -135,6 +135,22 @@ fn what_is_tuned_in_a_function_is_baked_into_the_file() {
     assert!(found.agrees() && found.values > 0, "{found:?}");
 }
 
+/// What nothing reads is not folded, and has no number among the calls when its like is looked for in the file.
+#[test]
+fn a_call_that_nothing_reads_does_not_move_the_names_of_the_others() {
+    let mut model = model();
+    let unread = call("Block", &["x", "w.one", "bias"], &["unread", "too"], None);
+    model.graph_mut().node.insert(0, unread);
+    let folded = fold(&model).unwrap();
+    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+    let values = noise(11, grafted.layout.values());
+    let adapter = Adapter::from_values(Arc::new(grafted.layout.clone()), values).unwrap();
+    let baked = fold(&bake(&model, &adapter).unwrap()).unwrap();
+    let Some(engine) = ort_or_skip() else { return };
+    let found = compare(&baked, &grafted, &adapter, &engine, (1, NonZeroUsize::MIN)).unwrap();
+    assert!(found.agrees() && found.values > 0, "{found:?}");
+}
+
 #[test]
 fn functions_in_a_circle_of_another_version_or_without_end_are_refused_by_the_call() {
     let refused = |functions: Vec<FunctionProto>| {

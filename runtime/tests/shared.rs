@@ -263,6 +263,74 @@ fn a_loop_inside_a_branch_is_baked() {
     check(&ort, &with_node(b, choice));
 }
 
+/// `h ← tanh(h·W)` in a branch of a loop, and in a loop of two rounds within each of its rounds: what holds W is written out
+/// with every round, and W once.
+#[test]
+fn a_weight_deep_in_a_loop_is_one_weight() {
+    let Some(ort) = ort_or_skip() else { return };
+    for from in [From::Body, From::Constant] {
+        for inner in ["If", "Loop"] {
+            let mut model = looping(from);
+            let body = model.graph_mut().node[0].attribute[0].g.as_deref_mut().unwrap();
+            let row = |name: &str| TensorType::f32(&[2, WIDE]).to_value_info(name);
+            let mut within = GraphProto {
+                initializer: std::mem::take(&mut body.initializer),
+                node: std::mem::take(&mut body.node),
+                name: Some("within".to_owned()),
+                ..GraphProto::default()
+            };
+            within.node.retain(|node| !node.is("Identity"));
+            let yes = Tensor::new(&[], Data::Bool(vec![true])).to_proto("yes");
+            body.node.push(node("Identity", &["going"], "on"));
+            let (mut around, rounds) = match inner {
+                "If" => {
+                    within.output = vec![row("next")];
+                    body.initializer.push(yes);
+                    let mut choice = node("If", &["yes"], "chosen");
+                    let mut other = GraphProto {
+                        node: vec![node("Identity", &["h"], "same")],
+                        output: vec![row("same")],
+                        name: Some("other".to_owned()),
+                        ..GraphProto::default()
+                    };
+                    // A branch that is not taken may hold what could not be read.
+                    other.initializer.push(Tensor::f32(&[1], &[f32::NAN]).to_proto("none"));
+                    for (name, graph) in [("then_branch", &within), ("else_branch", &other)] {
+                        let name = Some(name.to_owned());
+                        choice.attribute.push(AttributeProto { name, ..held(graph.clone()) });
+                    }
+                    (choice, ROUNDS)
+                }
+                _ => {
+                    let going = |n: &str| TensorType::new(Element::Bool, &[]).to_value_info(n);
+                    let round = TensorType::new(Element::I64, &[]).to_value_info("round.2");
+                    within.input = vec![round, going("going.2"), row("h.2")];
+                    within.node.insert(0, node("Identity", &["going.2"], "on.2"));
+                    for node in within.node.iter_mut().filter(|node| node.is("MatMul")) {
+                        node.input[0] = "h.2".to_owned();
+                    }
+                    within.output = vec![going("on.2"), row("next")];
+                    let twice = Tensor::new(&[], Data::I64(vec![2])).to_proto("twice");
+                    body.initializer.push(twice);
+                    let mut rounds = node("Loop", &["twice", "", "h"], "chosen");
+                    rounds.attribute.push(held(within));
+                    (rounds, 2 * ROUNDS)
+                }
+            };
+            around.name = Some("inner".to_owned());
+            body.node.push(around);
+            body.output[1] = row("chosen");
+
+            let found = sites(&fold(&model).unwrap());
+
+            let names: Vec<(&str, usize)> =
+                found.iter().map(|site| (site.name.as_str(), site.nodes.len())).collect();
+            assert_eq!(names, [("w", rounds)], "{from:?} in {inner}");
+            check(&ort, &model);
+        }
+    }
+}
+
 /// By the definition: half the change of the loss by a step there and back.
 #[test]
 fn the_gradient_of_a_shared_factor_is_the_sum_over_its_nodes() {

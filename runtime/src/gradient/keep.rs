@@ -18,7 +18,7 @@ use crate::onnx::proto::NodeProto;
 use crate::onnx::{Element, InferError, TensorType, Value};
 
 use super::emit::Emit;
-use super::{LossKind, PlacedLoss, plan};
+use super::{LossKind, PlacedLoss};
 
 /// What an input begins with that holds the place of a wanted input; the rest is the name of that input.
 pub const PLACE: &str = "keep.place.";
@@ -112,7 +112,7 @@ pub(super) fn distil(
     let mut needed: BTreeSet<&str> = losses.iter().map(|loss| loss.tensor.as_str()).collect();
     for node in nodes.iter().rev() {
         if node.output.iter().any(|name| needed.contains(name.as_str())) {
-            needed.extend(plan::names_read(node).into_iter().filter(|name| !name.is_empty()));
+            needed.extend(node.names_read());
         }
     }
     let mut there = places.clone();

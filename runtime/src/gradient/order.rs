@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::onnx::Folded;
-use crate::onnx::proto::GraphProto;
+use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// The same graph with its leaves at the end, the first that is ready last; what comes of it comes of it again. Outputs that only
 /// rename a tensor take its name away.
@@ -100,7 +100,7 @@ fn take_names(folded: &mut Folded) {
     let graph = folded.model.graph_mut();
     let outputs: BTreeSet<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
     let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in graph.node.iter().flat_map(|node| &node.input) {
+    for name in graph.node.iter().flat_map(NodeProto::names_read) {
         *readers.entry(name).or_default() += 1;
     }
     let mut renamed: BTreeMap<String, String> = BTreeMap::new();
@@ -137,8 +137,8 @@ fn sources(graph: &GraphProto) -> Vec<BTreeSet<usize>> {
     for (index, node) in graph.node.iter().enumerate() {
         makers.extend(node.output.iter().map(|name| (name.as_str(), index)));
     }
-    let of = |name: &String| makers.get(name.as_str()).copied();
-    graph.node.iter().map(|node| node.input.iter().filter_map(of).collect()).collect()
+    let of = |name: &str| makers.get(name).copied();
+    graph.node.iter().map(|node| node.names_read().filter_map(of).collect()).collect()
 }
 
 /// The nodes of a graph in the order in which ONNX Runtime runs them.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::proto::NodeProto;
 use crate::onnx::{Element, Folded};
 
 use super::{DifferentiateOptions, LossKind, LossSpec, PlacedLoss, Refusal, WrongLoss, rules};
@@ -44,7 +44,7 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
     let mut differentiable = touched.clone();
     let mut ends = Vec::new();
     for node in &folded.model.graph().node {
-        let inputs = names_read(node);
+        let inputs: Vec<&str> = node.names_read().collect();
         let reads = |set: &BTreeSet<String>| inputs.iter().any(|name| set.contains(*name));
         let (touches, differs) = (reads(&touched), reads(&differentiable));
         let passes = differs && !counts_steps(folded, node);
@@ -85,19 +85,6 @@ fn has_slope(node: &NodeProto, index: usize, output: Element) -> bool {
 fn counts_steps(folded: &Folded, node: &NodeProto) -> bool {
     let read = node.input_name(0).and_then(|name| folded.types.get(name));
     (node.is("Cast") || node.is("CastLike")) && read.is_some_and(|ty| !ty.element.is_float())
-}
-
-/// Every tensor a node reads, those that its subgraphs take from outside included.
-pub(super) fn names_read(node: &NodeProto) -> Vec<&str> {
-    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
-    let mut graphs: Vec<&GraphProto> = node.subgraphs().collect();
-    while let Some(graph) = graphs.pop() {
-        for inner in &graph.node {
-            names.extend(inner.input.iter().map(String::as_str));
-            graphs.extend(inner.subgraphs());
-        }
-    }
-    names
 }
 
 /// The losses asked for, or the default ones, each on a tensor that has a gradient.
@@ -242,7 +229,7 @@ fn before_ends<'f>(folded: &'f Folded, reach: &Reach, output: &str) -> Vec<&'f s
             continue;
         }
         let goes_on = node.output.iter().any(|name| reach.differentiable.contains(name));
-        for read in names_read(node) {
+        for read in node.names_read() {
             let fits =
                 folded.types.get(read).is_some_and(|ty| ty.element.is_float() && ty.values() > 0);
             if !goes_on && fits && reach.differentiable.contains(read) && !found.contains(&read) {
@@ -259,10 +246,8 @@ fn slopes(folded: &Folded, reach: &Reach, tensor: &str) -> BTreeSet<String> {
     let mut from = BTreeSet::from([tensor.to_owned()]);
     for node in folded.model.graph().node.iter().rev() {
         if node.output.iter().any(|output| from.contains(output)) {
-            let read = names_read(node).into_iter();
-            from.extend(
-                read.filter(|name| reach.differentiable.contains(*name)).map(str::to_owned),
-            );
+            let read = node.names_read().filter(|name| reach.differentiable.contains(*name));
+            from.extend(read.map(str::to_owned));
         }
     }
     from
@@ -282,7 +267,7 @@ fn last_differentiable(folded: &Folded, reach: &Reach, output: &str) -> Option<S
     let mut seen = BTreeSet::new();
     while let Some(name) = open.pop() {
         let Some(&index) = producers.get(name) else { continue };
-        for read in names_read(&nodes[index]) {
+        for read in nodes[index].names_read() {
             let is_float = folded.types.get(read).is_some_and(|ty| ty.element.is_float());
             if reach.differentiable.contains(read) && is_float {
                 let at = producers.get(read).map_or(0, |&index| index + 1);

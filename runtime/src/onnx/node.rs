@@ -84,6 +84,30 @@ impl NodeProto {
     pub fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
         self.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
     }
+
+    /// The tensors that the node reads itself.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = &str> {
+        self.input.iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The tensors that the graphs inside the node read or give on, their own ones included.
+    pub(crate) fn captured(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        let mut open: Vec<&GraphProto> = self.subgraphs().collect();
+        while let Some(graph) = open.pop() {
+            names.extend(graph.output.iter().map(|output| output.name()));
+            for inner in &graph.node {
+                names.extend(inner.reads());
+                open.extend(inner.subgraphs());
+            }
+        }
+        names
+    }
+
+    /// Every tensor that the node or a graph inside it reads.
+    pub(crate) fn names_read(&self) -> impl Iterator<Item = &str> {
+        self.reads().chain(self.captured())
+    }
 }
 
 /// A value that is 0 is no field of the file where proto3 wrote it: the type says that it is there.

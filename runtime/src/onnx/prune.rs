@@ -13,7 +13,7 @@ pub(crate) fn prune(mut folded: Folded) -> Folded {
     for (index, node) in graph.node.iter().enumerate().rev() {
         if node.output.iter().any(|name| needed.contains(name)) {
             keep[index] = true;
-            needed.extend(node.input.iter().cloned());
+            needed.extend(node.names_read().map(str::to_owned));
         }
     }
     let mut kept = keep.iter();

@@ -50,10 +50,10 @@ struct Side {
 
 impl Side {
     fn new(ports: Vec<TensorPort>) -> Result<Self, OrtError> {
-        let buffers: Vec<HostBuffer> = ports
+        let buffers = ports
             .iter()
             .map(|port| HostBuffer::new(port.ty.values() * port.ty.element.bytes()))
-            .collect();
+            .collect::<Result<Vec<_>, _>>()?;
         let values = ports
             .iter()
             .zip(&buffers)

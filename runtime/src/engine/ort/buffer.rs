@@ -4,9 +4,10 @@
     reason = "an engine reads and writes these bytes through an address of its own"
 )]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use super::raw::OrtError;
 use crate::engine::plain::Plain;
 
 /// Alignment of every buffer in bytes: a cache line, and the widest vector register in use.
@@ -32,15 +33,14 @@ unsafe impl Sync for HostBuffer {}
 impl HostBuffer {
     /// Allocates `bytes` zeroed bytes, aligned to a cache line.
     ///
-    /// # Panics
-    /// If `bytes` is beyond what an allocation can be; a tensor of that size was refused before.
-    pub(super) fn new(bytes: usize) -> Self {
-        let layout = Layout::from_size_align(bytes.max(1), ALIGN).expect("a tensor fits in memory");
+    /// # Errors
+    /// If there is no such memory.
+    pub(super) fn new(bytes: usize) -> Result<Self, OrtError> {
+        let none = || OrtError::new(format!("no memory for a tensor of {bytes} bytes"));
+        let layout = Layout::from_size_align(bytes.max(1), ALIGN).map_err(|_too_large| none())?;
         // SAFETY: the layout is at least one byte long.
-        let Some(address) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        Self { address, layout, bytes }
+        let address = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(none)?;
+        Ok(Self { address, layout, bytes })
     }
 
     /// The address an engine is given; valid for [`Self::bytes`] bytes as long as `self` lives.
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_buffer_starts_zeroed_and_aligned_to_a_cache_line() {
-        let mut buffer = HostBuffer::new(12);
+        let mut buffer = HostBuffer::new(12).unwrap();
         assert_eq!(buffer.address().addr() % ALIGN, 0);
         assert_eq!(buffer.as_slice::<f32>(), [0.0; 3]);
         buffer.as_mut_slice::<f32>()[2] = 1.5;
@@ -96,7 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_larger_than_memory_is_refused() {
+        for bytes in [usize::MAX, isize::MAX as usize - ALIGN] {
+            let refused = HostBuffer::new(bytes).unwrap_err().to_string();
+            assert!(
+                refused.contains(&format!("no memory for a tensor of {bytes} bytes")),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
     fn a_buffer_of_nothing_is_an_empty_run() {
-        assert!(HostBuffer::new(0).as_slice::<i64>().is_empty());
+        assert!(HostBuffer::new(0).unwrap().as_slice::<i64>().is_empty());
     }
 }

@@ -57,7 +57,7 @@ impl Handed {
     ///
     /// # Errors
     /// [`EngineError::Write`] if it has fields that would be lost, or no message even so;
-    /// [`EngineError::Load`] if an initializer has a name that C has not.
+    /// [`EngineError::Load`] if an initializer has a name that C has not, or there is no memory for a copy of it.
     pub(super) fn of(model: &Model, apart_from: u64, engine: &str) -> Result<Handed, EngineError> {
         if model.writable().map_err(EngineError::Write)? < apart_from {
             return Ok(Handed::whole(model.to_bytes().map_err(EngineError::Write)?));
@@ -69,7 +69,10 @@ impl Handed {
                 engine: engine.to_owned(),
                 reason: format!("the name of `{}` has a zero in it", one.name.escape_debug()),
             })?;
-            let place = Place::of(one.values, one.ty.element.bytes());
+            let place = Place::of(one.values, one.ty.element.bytes()).map_err(|error| {
+                let reason = format!("`{}`: {error}", one.name.escape_debug());
+                EngineError::Load { engine: engine.to_owned(), reason }
+            })?;
             values.push(Values { name, ty: one.ty, place });
         }
         Ok(Handed { bytes, held: Held(Arc::new(values)) })
@@ -95,13 +98,13 @@ impl Held {
 }
 
 impl Place {
-    fn of(values: Bytes, align: usize) -> Place {
+    fn of(values: Bytes, align: usize) -> Result<Place, OrtError> {
         if values.as_ptr().addr().is_multiple_of(align) {
-            return Place::Shared(values);
+            return Ok(Place::Shared(values));
         }
-        let mut copy = HostBuffer::new(values.len());
+        let mut copy = HostBuffer::new(values.len())?;
         copy.as_mut_slice::<u8>().copy_from_slice(&values);
-        Place::Copied(copy)
+        Ok(Place::Copied(copy))
     }
 
     fn bytes(&self) -> &[u8] {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{FoldWhy, Model};
+use super::{FoldWhy, Model, order};
 use crate::onnx::model::is_standard;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
@@ -38,9 +38,9 @@ pub(crate) fn inlined(model: &Model) -> Result<Cow<'_, Model>, FoldWhy> {
         nodes: 0,
         bytes: 0,
     };
-    let mut written = model.clone();
-    let graph = written.graph_mut();
-    inliner.graph(graph, 0)?;
+    // Calls are numbered, and one that nothing needs is none: who looks for a node finds it under the number it was given.
+    let mut written = order::needed(model).into_owned();
+    inliner.graph(written.graph_mut(), 0)?;
     written.proto.functions.clear();
     Ok(Cow::Owned(written))
 }

@@ -14,6 +14,7 @@ mod choice;
 mod empty;
 pub(crate) mod functions;
 pub(crate) mod fused;
+mod hoist;
 mod narrow;
 pub(crate) mod nbits;
 mod order;
@@ -265,6 +266,13 @@ impl<'g> Folder<'g> {
         }
     }
 
+    /// Makes of a tensor's name in the source what it is called in the folded graph.
+    fn called_now(&self, name: &mut String) {
+        if let Some(target) = self.alias.get(name) {
+            name.clone_from(target);
+        }
+    }
+
     /// Whether a tensor has this name, or had it in the source.
     fn is_taken(&self, name: &str) -> bool {
         self.names.contains(name) || self.types.contains_key(name) || self.alias.contains_key(name)
@@ -281,10 +289,10 @@ impl<'g> Folder<'g> {
     fn node(&mut self, source: &NodeProto) -> Result<(), FoldWhy> {
         refuse_nan_settings(source)?;
         let mut node = source.clone();
-        for name in &mut node.input {
-            if let Some(target) = self.alias.get(name) {
-                name.clone_from(target);
-            }
+        match unroll::is_control(&node) {
+            // What it holds is renamed as it is written out.
+            true => node.input.iter_mut().for_each(|name| self.called_now(name)),
+            false => unroll::node_reads(&mut node, &self.alias),
         }
         narrow::refuse_quantising(self, &node)?;
         if narrow::weight(self, &node)? {
@@ -502,8 +510,8 @@ impl<'g> Folder<'g> {
             }
             renamed.insert(output.to_owned(), inner);
         }
-        let readers = self.nodes.iter_mut().flat_map(|n| &mut n.input);
-        for name in readers.chain(&mut self.known_order) {
+        self.nodes.iter_mut().for_each(|node| unroll::node_reads(node, &renamed));
+        for name in &mut self.known_order {
             if let Some(inner) = renamed.get(name) {
                 name.clone_from(inner);
             }
@@ -528,8 +536,8 @@ impl<'g> Folder<'g> {
         let mut kept = Vec::with_capacity(self.nodes.len());
         for node in std::mem::take(&mut self.nodes).into_iter().rev() {
             if node.output.iter().any(|o| used.contains(o)) {
-                let names = node.input.iter().chain(&node.output).filter(|n| !n.is_empty());
-                used.extend(names.cloned());
+                let made = node.output.iter().map(String::as_str).filter(|n| !n.is_empty());
+                used.extend(node.names_read().chain(made).map(str::to_owned));
                 kept.push(node);
             }
         }

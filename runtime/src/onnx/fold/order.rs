@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::FoldWhy;
 use crate::onnx::Model;
-use crate::onnx::proto::{GraphProto, NodeProto, SparseTensorProto, TensorProto};
+use crate::onnx::proto::{GraphProto, SparseTensorProto, TensorProto};
 
 /// The indexes of the nodes in an order in which each comes after what it reads; of several such orders
 /// the one nearest to the file's.
@@ -15,14 +15,14 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldWhy> {
     let mut waiting = vec![0usize; graph.node.len()];
     let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, node) in graph.node.iter().enumerate() {
-        for name in captured(node) {
+        for name in node.captured() {
             // A tensor of the inner graph itself has no maker out here.
             if let Some(Maker::Node(maker)) = makers.get(name) {
                 waiting[index] += 1;
                 readers.entry(*maker).or_default().push(index);
             }
         }
-        for name in reads(node) {
+        for name in node.reads() {
             match makers.get(name) {
                 Some(Maker::Node(maker)) => {
                     waiting[index] += 1;
@@ -82,8 +82,7 @@ pub(super) fn needed(model: &Model) -> Cow<'_, Model> {
             let Some(node) = graph.node.get(index).filter(|_| nodes.insert(index)) else {
                 continue;
             };
-            let read = reads(node).chain(captured(node));
-            open.extend(read.filter(|name| names.insert(name)));
+            open.extend(node.names_read().filter(|name| names.insert(name)));
         }
     }
     let is_loose = |stored: &TensorProto| !names.contains(stored.name());
@@ -146,23 +145,4 @@ fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldWhy> {
         }
     }
     Ok(makers)
-}
-
-/// The tensors that a node reads itself.
-pub(super) fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
-    node.input.iter().map(String::as_str).filter(|n| !n.is_empty())
-}
-
-/// The tensors that the graphs inside a node read or give on, their own ones included.
-pub(super) fn captured(node: &NodeProto) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut open: Vec<&GraphProto> = node.subgraphs().collect();
-    while let Some(graph) = open.pop() {
-        names.extend(graph.output.iter().map(|output| output.name()));
-        for inner in &graph.node {
-            names.extend(reads(inner));
-            open.extend(inner.subgraphs());
-        }
-    }
-    names
 }

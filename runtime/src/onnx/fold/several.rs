@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::order::{captured, reads};
 use super::{FoldWhy, Folder};
 use crate::onnx::proto::NodeProto;
 
@@ -68,7 +67,7 @@ impl<'m> Refused<'m> {
 
     /// Folds a node of the source, unless it reads what nothing is known of.
     pub(super) fn take(&mut self, folder: &mut Folder<'_>, node: &'m NodeProto) {
-        let names: Vec<&str> = reads(node).chain(captured(node)).collect();
+        let names: Vec<&str> = node.names_read().collect();
         if let Some(why) = self.before.remove(node.first_output()) {
             self.why.push(why);
         } else if names.iter().any(|name| self.unknown.contains(name)) {

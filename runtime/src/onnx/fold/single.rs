@@ -33,8 +33,7 @@ pub(super) fn in_float32(folded: Folded) -> Result<Folded, InferError> {
     let graph = folded.model.graph();
     let outputs: BTreeSet<&str> = graph.output.iter().map(|output| output.name()).collect();
     let foreign = graph.node.iter().filter(|node| !is_standard(node.domain()));
-    let foreign: BTreeSet<&str> =
-        foreign.flat_map(|node| node.input.iter().map(String::as_str)).collect();
+    let foreign: BTreeSet<&str> = foreign.flat_map(NodeProto::names_read).collect();
     let builder = before(&folded, &foreign);
     let kept = foreign.union(&outputs).copied().collect();
     let mut writer = Writer { from: &folded, builder, outputs, kept, single: BTreeMap::new() };

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hoist::hoisted;
 use super::{FOLDED, FoldWhy, Folder, Known, checked};
 use crate::onnx::builder::Attr;
 use crate::onnx::proto::{GraphProto, NodeProto};
@@ -64,7 +65,7 @@ fn truth(folder: &Folder<'_>, name: &str) -> Option<bool> {
 }
 
 fn rounds(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
-    let graph = body(node, "body")?;
+    let graph = &*hoisted(folder, body(node, "body")?);
     let known = |name: &str| folder.constant(name).and_then(|t| t.to_i64s()?.first().copied());
     let limit = match node.input_name(0) {
         Some(name) => {
@@ -105,7 +106,7 @@ fn rounds(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
 }
 
 fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
-    let graph = body(node, "body")?;
+    let graph = &*hoisted(folder, body(node, "body")?);
     let scanned = usize::try_from(node.int("num_scan_inputs", 0)).unwrap_or(0);
     let states = node.input.len().checked_sub(scanned).filter(|_| folder.from >= 9);
     let states = states.ok_or_else(|| refuse(node, "its inputs are fewer than it says"))?;
@@ -299,7 +300,7 @@ fn count(folder: &mut Folder<'_>, outer: &NodeProto, nodes: usize) -> Result<(),
 }
 
 /// The name of a tensor that there is once: its own, if no other has it.
-fn own_name(folder: &mut Folder<'_>, name: &str) -> String {
+pub(super) fn own_name(folder: &mut Folder<'_>, name: &str) -> String {
     if folder.is_taken(name) { folder.fresh_name(name) } else { name.to_owned() }
 }
 
@@ -327,7 +328,7 @@ fn write(
     count(folder, outer, 1)?;
     let mut node = inner.clone();
     node.name = Some(folder.fresh_name(&inner_path(outer.label(), inner.label())));
-    read_as(&mut node, names);
+    node_reads(&mut node, names);
     for input in node.input.iter_mut().filter(|name| !name.is_empty()) {
         *input = defined(folder, inner, input)?;
     }
@@ -351,25 +352,27 @@ pub(crate) fn without_numbers(name: &str) -> String {
     parts.fold(first, |all, part| all + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
+/// Renames what a graph and those inside it read.
+pub(super) fn read_as(graph: &mut GraphProto, names: &BTreeMap<String, String>) {
+    graph.node.iter_mut().for_each(|node| node_reads(node, names));
+    // A branch may give a tensor of the graph around it as it is.
+    for output in &mut graph.output {
+        if let Some(name) = names.get(output.name()) {
+            output.name = Some(name.clone());
+        }
+    }
+}
+
 /// Renames what a node and the graphs inside it read.
-fn read_as(node: &mut NodeProto, names: &BTreeMap<String, String>) {
+pub(super) fn node_reads(node: &mut NodeProto, names: &BTreeMap<String, String>) {
     for input in &mut node.input {
         if let Some(name) = names.get(input) {
             input.clone_from(name);
         }
     }
     for attribute in &mut node.attribute {
-        for graph in attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs) {
-            for inner in &mut graph.node {
-                read_as(inner, names);
-            }
-            // A branch may give a tensor of the graph around it as it is.
-            for output in &mut graph.output {
-                if let Some(name) = names.get(output.name()) {
-                    output.name = Some(name.clone());
-                }
-            }
-        }
+        let graphs = attribute.g.as_deref_mut().into_iter().chain(&mut attribute.graphs);
+        graphs.for_each(|graph| read_as(graph, names));
     }
 }
 
