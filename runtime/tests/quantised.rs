@@ -343,3 +343,83 @@ fn a_product_with_a_bias_in_steps_is_one_of_floats_and_baked() {
     let found = compare(&baked, &grafted, &adapter, &ort, (1, NonZeroUsize::MIN)).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
 }
+
+const STATE: usize = 5;
+
+/// LSTM as ONNX Runtime's dynamic quantiser leaves it, in this many directions, with a scale for each of them or for each column.
+fn quantised_lstm(directions: usize, by_column: bool) -> Model {
+    let mut b = Builder::new(17);
+    b.input("x", TensorType::f32(&[4, 2, 6]));
+    let columns = 4 * STATE;
+    let scales: &[usize] = if by_column { &[directions, columns] } else { &[directions] };
+    let count: usize = scales.iter().product();
+    for (seed, (name, inputs)) in [("w", 6), ("r", STATE)].into_iter().enumerate() {
+        let dims = [directions, inputs, columns];
+        let values = integers(seed, dims.iter().product(), -127.0, 127.0);
+        b.initializer(name, &Tensor::from_f64s(Element::I8, &dims, &values));
+        let scale: Vec<f32> = noise(seed + 9, count).iter().map(|v| 0.004 + 0.002 * v).collect();
+        b.initializer(&format!("{name}.scale"), &Tensor::f32(scales, &scale));
+        let zeros = if by_column { vec![0.0; count] } else { integers(seed + 5, count, -3.0, 3.0) };
+        b.initializer(&format!("{name}.zero"), &Tensor::from_f64s(Element::I8, scales, &zeros));
+    }
+    b.initializer(
+        "bias",
+        &Tensor::f32(&[directions, 8 * STATE], &noise(3, directions * 8 * STATE)),
+    );
+    let mut model = b.into_model();
+    let inputs = ["x", "w", "r", "bias", "", "", "", "", "w.scale", "w.zero", "r.scale", "r.zero"];
+    let direction = if directions == 2 { "bidirectional" } else { "reverse" };
+    let lstm = NodeProto {
+        input: inputs.map(str::to_owned).to_vec(),
+        output: vec!["y".to_owned()],
+        op_type: Some("DynamicQuantizeLSTM".to_owned()),
+        domain: Some("com.microsoft".to_owned()),
+        attribute: vec![
+            Attr::Int(STATE as i64).to_proto("hidden_size"),
+            Attr::Str(direction.to_owned()).to_proto("direction"),
+        ],
+        ..NodeProto::default()
+    };
+    let graph = model.graph_mut();
+    graph.node.push(lstm);
+    let dims = [4, directions, 2, STATE];
+    graph.output = vec![TensorType::f32(&dims).to_value_info("y")];
+    let domain = Some("com.microsoft".to_owned());
+    model.proto.opset_import.push(OperatorSetIdProto { domain, version: Some(1) });
+    model
+}
+
+fn outputs(engine: &impl Engine, model: &Model) -> Vec<f32> {
+    let mut session = engine.load(model, &LoadOptions::default()).unwrap();
+    session.write_f32(0, &noise(3, 4 * 2 * 6)).unwrap();
+    session.run().unwrap();
+    session.output_f32(0).unwrap().to_vec()
+}
+
+#[test]
+fn a_quantised_lstm_is_one_of_floats_and_baked() {
+    let Some(engine) = ort_or_skip() else { return };
+    for (directions, by_column) in [(1, false), (1, true), (2, false), (2, true)] {
+        let model = quantised_lstm(directions, by_column);
+        let pinned = open(&model, &PinOptions::default()).unwrap().folded;
+        let pairs = outputs(&engine, &model).into_iter().zip(outputs(&engine, &pinned.model));
+        let off = pairs.clone().map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        assert!(pairs.clone().any(|(a, _)| a.abs() > 0.3), "it says something");
+        // A 127th of a state of at most 1, in each of four steps and two products.
+        assert!(off < 0.01, "{off} in {directions} directions, by column: {by_column}");
+
+        let grafted = grafted(&model, Profile::Cpu);
+        let names: Vec<&str> = grafted.layout.sites.iter().map(|site| site.name.as_str()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        let adapter = tuned(&grafted);
+        let written = bake(&model, &adapter).unwrap();
+
+        let baked = open(&written, &PinOptions::default()).unwrap().folded;
+        let found = compare(&baked, &grafted, &adapter, &engine, (2, NonZeroUsize::MIN)).unwrap();
+        assert!(found.agrees() && found.values > 0, "{found:?}");
+        let operators: Vec<&str> = written.graph().node.iter().map(NodeProto::op_type).collect();
+        assert!(operators.contains(&"LSTM"), "{operators:?}");
+        let stored = written.graph().initializer.iter().map(|stored| stored.data_type());
+        assert!(stored.into_iter().all(|ty| ty == Element::F32.to_onnx()), "no integers are left");
+    }
+}

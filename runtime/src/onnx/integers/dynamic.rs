@@ -158,7 +158,7 @@ fn product(
 }
 
 /// Floats quantised by their own range, once for all who read them.
-fn quantised(writer: &mut Writer<'_>, floats: &str) -> Quantised {
+pub(super) fn quantised(writer: &mut Writer<'_>, floats: &str) -> Quantised {
     if let Some(quantised) = writer.quantised.get(floats) {
         return quantised.clone();
     }

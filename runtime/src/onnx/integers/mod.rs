@@ -9,11 +9,13 @@
 //! | `products` | QLinearConv, QLinearMatMul, QGemm |
 //! | `steps` | QLinearAdd, Mul, Concat, Where, LeakyRelu, Sigmoid, Softmax, AveragePool, GlobalAveragePool; pools and Resize between them |
 //! | `dynamic` | MatMulInteger and ConvInteger behind DynamicQuantizeLinear, DynamicQuantizeMatMul, MatMulIntegerToFloat |
+//! | `recurrent` | DynamicQuantizeLSTM |
 //! # Source
 //! ONNX `Operators.md`; ONNX Runtime `ContribOperators.md` and `onnxruntime.quantization`.
 
 mod dynamic;
 mod products;
+mod recurrent;
 mod steps;
 
 use std::borrow::Cow;
@@ -120,7 +122,7 @@ fn write(model: &Model, which: Which<'_>) -> Result<Option<Written>, FoldWhy> {
 /// Whether a node is, or may be, one that is written as others.
 fn is_concerned(node: &NodeProto) -> bool {
     let standard = ["QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger"];
-    let foreign = ["QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"];
+    let foreign = ["QGemm", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat"];
     let either = ["QuantizeLinear", "DequantizeLinear"];
     let op = node.op_type();
     standard.iter().any(|standard| node.is(standard))
@@ -168,6 +170,10 @@ fn graph(
     written.initializer.extend(writer.stored);
     also.opset_min = also.opset_min.max(writer.opset_min);
     sweep(&mut written, &writer.loose);
+    let read = reads(&written);
+    let given: BTreeSet<&str> = written.input.iter().map(|input| input.name()).collect();
+    let is_left = |name: &str| writer.left.contains(name) && !read.contains_key(name);
+    written.initializer.retain(|t| !is_left(t.name()) || given.contains(t.name()));
     also.loose.extend(writer.loose);
     also.refused.extend(writer.refused);
     Ok(written)
@@ -250,6 +256,8 @@ struct Writer<'g> {
     /// The one scale and zero point of tensors of integers.
     parameters: BTreeMap<String, (String, String)>,
     loose: BTreeSet<String>,
+    /// Stored tensors that a node which is no more has read.
+    left: BTreeSet<String>,
     opset_min: i64,
     refused: BTreeMap<String, FoldWhy>,
 }
@@ -269,6 +277,7 @@ impl<'g> Writer<'g> {
             quantised: BTreeMap::new(),
             parameters: BTreeMap::new(),
             loose: BTreeSet::new(),
+            left: BTreeSet::new(),
             opset_min: 0,
             refused: BTreeMap::new(),
         };
@@ -320,6 +329,7 @@ impl<'g> Writer<'g> {
             "QGemm" if foreign => products::gemm(self, node),
             "DynamicQuantizeMatMul" if foreign => dynamic::quantised_here(self, node),
             "MatMulIntegerToFloat" if foreign => dynamic::to_float(self, node),
+            "DynamicQuantizeLSTM" if foreign => recurrent::lstm(self, node),
             _ if matches!(self.which, Which::Making { .. }) => Ok(false),
             "QuantizeLinear" | "DequantizeLinear" if foreign => Ok(self.standard(node)),
             _ if foreign => steps::step(self, node),
