@@ -295,7 +295,8 @@ impl Exchange {
         self.say_presence(Activity::Tuning)?;
         self.tonight.finishing = true;
         self.unmind_beacons();
-        if let Some(line) = &mut self.line {
+        // One that joins is of no window, and has not asked for anything yet if the broker was not there.
+        if let Some(line) = self.line.as_mut().filter(|line| line.purpose() == For::Window) {
             line.finish();
         }
         Ok(())
