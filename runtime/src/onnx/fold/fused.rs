@@ -6,12 +6,15 @@
 //! | Gelu, BiasGelu, FastGelu, QuickGelu | Erf, Tanh or Sigmoid, and what is around them |
 //! | SkipLayerNormalization | Add, LayerNormalization |
 //! | Swish of a standard set that ONNX Runtime has no kernel for | Sigmoid, Mul |
+//! | Attention, MultiHeadAttention | products, sums and a Softmax ([`attention`]) |
 //! | SimplifiedLayerNormalization, SkipSimplifiedLayerNormalization | Add, RMSNormalization or what that is |
 //!
 //! A product keeps the name of what its node gives, with `.product` behind where something follows it. Blocked layouts
 //! (`com.microsoft.nchwc`) are refused: their weights are laid out for one processor.
 //! # Source
 //! ONNX Runtime `ContribOperators.md`, and its kernels of FusedConv and FusedGemm for their activations.
+
+mod attention;
 
 use super::upgrade::{element, fresh_constant};
 use super::{FoldWhy, Folder};
@@ -35,7 +38,7 @@ pub(crate) fn product(node: &NodeProto) -> Option<&'static str> {
         _ if node.domain() != FOREIGN => None,
         "FusedConv" => Some("Conv"),
         "FusedGemm" => Some("Gemm"),
-        "FusedMatMul" | "TransposeMatMul" => Some("MatMul"),
+        "FusedMatMul" | "TransposeMatMul" | "Attention" => Some("MatMul"),
         _ => None,
     }
 }
@@ -70,6 +73,8 @@ pub(super) fn node(
         "FastGelu" => biased(&mut written).map(|x| tanh_gelu(&mut written, &x)),
         "QuickGelu" => given(node, 0).map(|x| swish_by(&mut written, x, 1.702)),
         "Swish" => given(node, 0).map(|x| swish_by(&mut written, x, 1.0)),
+        "Attention" => attention::from_product(&mut written),
+        "MultiHeadAttention" => attention::of_three(&mut written),
         "SkipLayerNormalization" => skip_layer(&mut written),
         "SimplifiedLayerNormalization" => simple_layer(&mut written),
         "SkipSimplifiedLayerNormalization" => skip_simple_layer(&mut written),
