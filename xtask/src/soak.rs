@@ -15,14 +15,14 @@ use crate::{Done, Failure, cuts, fuzz, image, root, test, worlds};
 
 const HELP: &str = "\
 cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--target NAME]... [--seeds N]
-                 [--defect NAME] [--cuts N] [--seed S]
+                 [--first N] [--defect NAME] [--cuts N] [--seed S]
 
   properties   the tests of every package with property tests, each property with N cases (default 20000) but those that
                say how many themselves
   replay       replay killed and cut
   image        a vehicle computer whose power is cut; its image made twice
   fuzz         every fuzz target, or those of NAME alone, for N seconds (default 1800)
-  worlds       N worlds of a whole fleet in virtual time (default 10000)
+  worlds       N worlds of a whole fleet in virtual time (default 10000); --first: from this one on, then those before it
   defects      each defect of tests/protocol/defects.toml, or NAME alone, is found by one of N worlds (default 2000)
   cuts         N cuts (default 200), drawn from S (default 1), into a fleet of the real programs in network
                namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
@@ -94,6 +94,7 @@ struct Asked {
     targets: Vec<String>,
     /// `None`: as many worlds as each part has.
     seeds: Option<u64>,
+    first: u64,
     defect: Option<String>,
     cuts: u64,
     seed: u64,
@@ -108,6 +109,7 @@ impl Asked {
             "--fuzz-seconds",
             "--target",
             "--seeds",
+            "--first",
             "--defect",
             "--cuts",
             "--seed",
@@ -146,6 +148,7 @@ impl Asked {
             fuzz_seconds: number("--fuzz-seconds", 1)?.unwrap_or(1800),
             targets,
             seeds: number("--seeds", 1)?,
+            first: number("--first", 0)?.unwrap_or(0),
             defect,
             cuts: number("--cuts", 1)?.unwrap_or(CUTS),
             seed: number("--seed", 0)?.unwrap_or(1),
@@ -265,7 +268,10 @@ fn one(part: &str, asked: &Asked, evidence: &mut Evidence, log: &Path) -> Done<(
             (shown, cut.and_then(all_of_it).and(twice))
         }
         "fuzz" => fuzz::long(asked.fuzz_seconds, &asked.targets, earlier.as_ref(), &mut grows)?,
-        "worlds" => worlds::worlds(asked.seeds.unwrap_or(WORLDS), earlier.as_ref(), &mut grows)?,
+        "worlds" => {
+            let seeds = asked.seeds.unwrap_or(WORLDS);
+            worlds::worlds((asked.first.min(seeds), seeds), earlier.as_ref(), &mut grows)?
+        }
         "defects" => {
             let seeds = asked.seeds.unwrap_or(DEFECT_WORLDS);
             worlds::found(seeds, asked.defect.as_deref(), earlier.as_ref(), &mut grows)?

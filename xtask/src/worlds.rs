@@ -75,29 +75,29 @@ pub(crate) fn defects(text: &str) -> Done<Vec<Defect>> {
     tables(&list, "defects")?.into_iter().map(defect).collect()
 }
 
-/// So many worlds from seed 0, each twice, in batches, the sum of which `grows`: what happened in them, and how long that took once
-/// they were built. What an `earlier` run shows of them is not run again, if all of it passed.
+/// So many worlds, each twice, in batches, the sum of which `grows`: what happened in them, and how long that took once
+/// they were built. What an `earlier` run shows of them is not run again, if all of it passed. The first batch begins at a seed; those
+/// before it come last.
 pub(crate) fn worlds(
-    seeds: u64,
+    (first, seeds): (u64, u64),
     earlier: Option<&Value>,
     grows: &mut dyn FnMut(&Value) -> Done,
 ) -> Done<(Value, Done)> {
     let target = root().join("target");
     let mut sum = earlier.filter(|sum| passed(sum).is_some()).cloned();
-    let mut ran = sum.as_ref().and_then(passed).unwrap_or(0);
-    if ran > 0 {
-        println!("{ran} worlds of this commit passed before");
+    let mut ran = sum.as_ref().and_then(passed).unwrap_or(first..first);
+    if !ran.is_empty() {
+        println!("worlds {} to {} of this commit passed before", ran.start, ran.end - 1);
     }
     let mut built = None;
-    while ran < seeds {
-        let count = batch(seeds - ran);
+    while let Some(batch) = next(&ran, seeds) {
         // Once: what is edited meanwhile is not what the summary is of.
         let program = match built.take().map_or_else(|| build(&root(), &target), Ok) {
             Ok(program) => built.insert(program),
             Err(failure) => return Ok((sum.unwrap_or(json!({"passed": false})), Err(failure))),
         };
         let watch = Watch::start();
-        let told = run(program, &root(), ran..ran + count, u64::MAX);
+        let told = run(program, &root(), batch.clone(), u64::MAX);
         let (report, done) = reported(told, watch.elapsed().as_secs_f64());
         let is_whole = report["summary"].is_object();
         let all = added(sum.take(), report);
@@ -105,7 +105,7 @@ pub(crate) fn worlds(
         if !is_whole {
             return Ok((all, done));
         }
-        ran += count;
+        ran = ran.start.min(batch.start)..ran.end.max(batch.end);
         sum = Some(all);
     }
     let sum = sum.unwrap_or_default();
@@ -116,16 +116,26 @@ pub(crate) fn worlds(
     Ok((sum, done))
 }
 
+/// The worlds that run next, of so many from seed 0 on: those behind what ran, then those before it.
+fn next(ran: &Range<u64>, seeds: u64) -> Option<Range<u64>> {
+    if ran.end < seeds {
+        Some(ran.end..ran.end + batch(seeds - ran.end))
+    } else {
+        (ran.start > 0).then(|| ran.start - batch(ran.start)..ran.start)
+    }
+}
+
 /// How many worlds run next, of so many: none is left that would be too few to show everything.
 fn batch(left: u64) -> u64 {
     if left < 2 * BATCH { left } else { BATCH }
 }
 
-/// How many worlds from seed 0 on have passed by this report.
-fn passed(report: &Value) -> Option<u64> {
+/// The worlds that have passed by this report.
+fn passed(report: &Value) -> Option<Range<u64>> {
     let summary = &report["summary"];
-    let all = report["passed"] == true && summary["failed"] == 0 && summary["first_seed"] == 0;
-    summary["worlds"].as_u64().filter(|_worlds| all)
+    let (first, worlds) = (summary["first_seed"].as_u64()?, summary["worlds"].as_u64()?);
+    let all = report["passed"] == true && summary["failed"] == 0;
+    all.then_some(first..first + worlds)
 }
 
 fn reported(told: Done<Told>, seconds: f64) -> (Value, Done) {
@@ -157,9 +167,9 @@ fn added(before: Option<Value>, mut report: Value) -> Value {
         return report;
     }
     let mut summary = plus(&before["summary"], &report["summary"]);
-    for same in ["first_seed", "runs_per_seed"] {
-        summary[same] = before["summary"][same].clone();
-    }
+    summary["runs_per_seed"] = before["summary"]["runs_per_seed"].clone();
+    let first = [&before, &report].map(|of| of["summary"]["first_seed"].as_u64());
+    summary["first_seed"] = json!(first.into_iter().flatten().min());
     let number = |name: &str| summary[name].as_f64().unwrap_or_default();
     let (each, days) = (number("worlds").max(1.0), number("virtual_days"));
     let events = (number("events") / each).floor() as u64;
@@ -388,7 +398,9 @@ mod tests {
             line.starts_with("1200 worlds from seed 0: 1.0 virtual days, 12000 events,"),
             "{line}"
         );
-        assert_eq!(passed(&sum), Some(1200), "the next run goes on from there");
+        assert_eq!(passed(&sum), Some(0..1200), "the next run goes on from there");
+        let before = added(Some(batch_of(500, 700, 0, true)), batch_of(0, 500, 0, true));
+        assert_eq!((passed(&before), &before["summary"]), (Some(0..1200), &summary));
     }
 
     #[test]
@@ -396,14 +408,29 @@ mod tests {
         let sum = |one, other| added(Some(one), other);
         let (well, bad) = (batch_of(0, 500, 0, true), batch_of(500, 500, 1, false));
         let (some, other) = (batch_of(0, 500, 0, false), batch_of(500, 500, 0, false));
-        assert_eq!(passed(&sum(some.clone(), batch_of(500, 500, 0, true))), Some(1000));
-        assert_eq!(passed(&sum(well.clone(), other.clone())), Some(1000));
+        assert_eq!(passed(&sum(some.clone(), batch_of(500, 500, 0, true))), Some(0..1000));
+        assert_eq!(passed(&sum(well.clone(), other.clone())), Some(0..1000));
         let without_a_word = reported(Err(Failure::new("killed")), 1.0).0;
         for sum in [sum(some, other), sum(well.clone(), bad), sum(well, without_a_word)] {
             assert_eq!((passed(&sum), &sum["passed"]), (None, &json!(false)));
             assert!(sum["told"].is_string(), "{sum}");
         }
-        assert_eq!(passed(&batch_of(500, 500, 0, true)), None, "it is not from seed 0 on");
+    }
+
+    #[test]
+    fn worlds_behind_those_that_ran_come_before_those_that_they_began_with() {
+        let mut ran = 1_500..1_500;
+        let mut batches = Vec::new();
+        while let Some(batch) = next(&ran, 2_600) {
+            ran = ran.start.min(batch.start)..ran.end.max(batch.end);
+            batches.push(batch);
+        }
+        assert_eq!(
+            batches,
+            [1_500..2_000, 2_000..2_600, 1_000..1_500, 500..1_000, 0..500],
+            "{ran:?}"
+        );
+        assert_eq!(ran, 0..2_600);
     }
 
     #[test]
