@@ -106,6 +106,7 @@ fn parked(can: &str) -> Outcome {
     let options = StateOptions {
         sysfs: "/sys".into(),
         parked_after: Duration::from_secs(1),
+        power_age: Duration::from_secs(900),
         metered: Vec::new(),
         assumed: Assumed {
             external_power: Some(true),

@@ -27,8 +27,8 @@ impl Bytes {
 /// How much more may be granted at a time: what a power cut can cost, at most, of a window's budget.
 const SLICES: u64 = 8;
 
-/// What is granted when this much is used: the grant as it is, or a slice more, or what the next exchange needs,
-/// never over the budget.
+/// What is granted when this much is used: the grant as it is, or a slice more, or what the next exchange needs in whole slices,
+/// never over the budget. So a window has as many grants as slices, whatever is asked for: each is a record that is written.
 ///
 /// The grant grows before it is used up, when less than half a slice of it is left, so that a transfer
 /// does not wait for the store.
@@ -41,7 +41,10 @@ pub(crate) fn granted(granted: Bytes, used: Bytes, needed: Bytes, budget: Bytes)
 
 fn one_way(granted: u64, used: u64, needed: u64, budget: u64) -> u64 {
     let slice = budget.div_ceil(SLICES);
-    let least = used.saturating_add(needed);
+    let least = match used.saturating_add(needed) {
+        least if least <= granted => granted,
+        least => least.div_ceil(slice.max(1)).saturating_mul(slice),
+    };
     if granted.saturating_sub(used) >= slice.div_ceil(2) {
         return granted.max(least).min(budget);
     }
@@ -66,9 +69,20 @@ mod tests {
         assert_eq!(grants, [100, 300, 800, 800]);
         assert_eq!(
             one_way(100, 20, 90, 800),
-            110,
+            200,
             "more than half a slice is left, and not enough"
         );
+    }
+
+    #[test]
+    fn whatever_is_asked_for_a_window_has_no_more_grants_than_slices() {
+        let (mut granted, mut grants) = (0, 0);
+        for needed in 1..=800 {
+            let more = one_way(granted, 0, needed, 800);
+            grants += u64::from(more != granted);
+            granted = more;
+        }
+        assert_eq!((granted, grants), (800, SLICES));
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub(super) const CAN_KEYS: [&str; 22] = [
     "external_power",
     "battery_soc_percent",
 ];
-pub(super) const CONDITIONS_KEYS: [&str; 6] = [
+pub(super) const CONDITIONS_KEYS: [&str; 7] = [
     "parked_after_s",
+    "power_age_s",
     "metered_interfaces",
     "external_power",
     "battery_soc_percent",
@@ -113,6 +114,8 @@ pub struct SignalConfig {
 pub struct ConditionsConfig {
     /// Seconds of standing after which the vehicle is parked.
     pub parked_after_s: u64,
+    /// Seconds after which what the bus said of power and charge is not known any more.
+    pub power_age_s: u64,
     /// Network interfaces that are paid by the byte.
     pub metered_interfaces: Vec<String>,
     /// Supplied from outside.
@@ -129,6 +132,7 @@ impl Default for ConditionsConfig {
     fn default() -> Self {
         ConditionsConfig {
             parked_after_s: 60,
+            power_age_s: 900,
             metered_interfaces: Vec::new(),
             external_power: None,
             battery_soc_percent: None,
@@ -234,6 +238,8 @@ impl ConditionsConfig {
     pub(super) fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
         let after = table.integer("parked_after_s", 0..=86_400)?;
         take(&mut self.parked_after_s, after.map(|seconds| seconds as u64));
+        let age = table.integer("power_age_s", 1..=86_400)?;
+        take(&mut self.power_age_s, age.map(|seconds| seconds as u64));
         self.metered_interfaces =
             table.texts("metered_interfaces")?.into_iter().map(String::from).collect();
         self.external_power = table.boolean("external_power")?;

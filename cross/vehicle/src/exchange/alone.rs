@@ -157,10 +157,15 @@ fn count(run: &Run, entry: &Entry) {
 
 fn active(vault: &mut Vault) -> Result<Option<Flat>, ExchangeError> {
     let Some(hash) = active_hash(vault)? else { return Ok(None) };
-    Ok(vault.blob(&hash)?.map(|values| flat(&values)))
+    let values = vault.blob(&hash)?;
+    if values.is_none() {
+        warn!("what was learned alone is gone: learning begins anew");
+    }
+    Ok(values.map(|values| flat(&values)))
 }
 
-fn active_hash(vault: &Vault) -> Result<Option<[u8; 32]>, ExchangeError> {
+/// What the vehicle drives with, of what it learned alone.
+pub(super) fn active_hash(vault: &Vault) -> Result<Option<[u8; 32]>, ExchangeError> {
     Ok(vault.get(ACTIVE)?.and_then(|hash| <[u8; 32]>::try_from(hash).ok()))
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WriteAdapterError};
 use shoal_window::Bytes;
+use tracing::warn;
 
 use super::line::For;
 
@@ -133,7 +134,8 @@ pub struct Diary {
 }
 
 impl Diary {
-    /// Opens the diary in a vehicle's state folder. A last line that a cut left half written is removed.
+    /// Opens the diary in a vehicle's state folder. A last line that a cut left half written is removed; what is damaged before it
+    /// stays, and is not read.
     ///
     /// # Errors
     /// [`DiaryError::Write`].
@@ -147,19 +149,20 @@ impl Diary {
             Err(source) => return Err(cannot(source)),
         };
         let mut reader = BufReader::new(file);
-        let (mut whole, mut line) = (0_u64, String::new());
-        loop {
+        let (mut whole, mut line) = (0_u64, Vec::new());
+        for number in 1_u64.. {
             line.clear();
-            let read = match reader.read_line(&mut line) {
-                Ok(read) => read as u64,
-                // Half a character.
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
-                Err(source) => return Err(cannot(source)),
-            };
-            let entry = serde_json::from_str::<Entry>(&line).ok().filter(|_| line.ends_with('\n'));
-            let Some(entry) = entry else { break };
-            diary.written = diary.written.max(Some(entry.window));
-            whole = whole.saturating_add(read);
+            let read = reader.read_until(b'\n', &mut line).map_err(cannot)?;
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            match serde_json::from_slice::<Entry>(&line) {
+                Ok(entry) => diary.written = diary.written.max(Some(entry.window)),
+                Err(error) => {
+                    warn!(path = %path.display(), line = number, %error, "no window can be read in this line");
+                }
+            }
+            whole = whole.saturating_add(read as u64);
         }
         let file = OpenOptions::new().write(true).open(&path).map_err(cannot)?;
         file.set_len(whole).map_err(cannot)?;
@@ -198,13 +201,21 @@ impl Diary {
         }
         self.append(entry)?;
         self.written = Some(entry.window);
-        if let Some(old) = entry.window.checked_sub(KEPT) {
-            let old = self.folder.join("windows").join(old.to_string());
-            match fs::remove_dir_all(&old) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(DiaryError::Write { path: old, source });
-                }
-                Ok(()) | Err(_) => {}
+        match entry.window.checked_sub(KEPT) {
+            Some(last) => self.forget(last),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the adapters of this window and of all before it, also of such as were passed over for being away.
+    fn forget(&self, last: u32) -> Result<(), DiaryError> {
+        let folder = self.folder.join("windows");
+        let cannot = |source| DiaryError::Write { path: folder.clone(), source };
+        for entry in fs::read_dir(&folder).map_err(cannot)? {
+            let entry = entry.map_err(cannot)?;
+            let window = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+            if window.is_some_and(|window| window <= last) {
+                fs::remove_dir_all(entry.path()).map_err(cannot)?;
             }
         }
         Ok(())
@@ -280,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_byte_takes_no_window_but_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = diary(folder.path());
+        for window in 0..3 {
+            first.write(&Entry::new(window), &[], None).unwrap();
+        }
+        let path = folder.path().join("windows.jsonl");
+        let mut bytes = fs::read(&path).unwrap();
+        let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        bytes[second + 1] = 0xff;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(diary(folder.path()).written(), Some(2));
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is cut");
+    }
+
+    #[test]
     fn adapters_of_long_ago_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let mut diary = diary(folder.path());
@@ -288,5 +315,9 @@ mod tests {
         }
         assert!(!folder.path().join("windows/0").exists());
         assert!(folder.path().join("windows/1").exists());
+        // After a long time away no line passes over the windows in between one by one.
+        diary.write(&Entry::new(5 * KEPT), &[], None).unwrap();
+        let left = fs::read_dir(folder.path().join("windows")).unwrap().count();
+        assert_eq!(left, 1);
     }
 }

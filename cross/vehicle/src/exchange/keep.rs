@@ -229,6 +229,8 @@ impl Exchange {
             blobs.extend([Some(tuning.from), tuning.tuned].into_iter().flatten());
         }
         blobs.extend(self.staged.as_ref().map(|staged| *ValuesHash::of(staged).bytes()));
+        // What was learned alone, before there was a fleet: the vehicle may go back to that.
+        blobs.extend(super::alone::active_hash(&self.vault)?);
         // What a rerun needs.
         blobs.extend(self.log.needed());
         self.vault.sweep(&blobs)?;

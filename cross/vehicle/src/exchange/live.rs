@@ -185,6 +185,8 @@ impl Devices {
                 Err(WatchError::Source(error)) => {
                     warn!(%error, "the camera is lost");
                     moments = None;
+                    // One that opens and gives no picture would be opened without end, and the models with it.
+                    self.pause(stop);
                 }
             }
             let filled = agent.replay();
@@ -299,6 +301,7 @@ fn state_options(conditions: &ConditionsConfig) -> StateOptions {
     StateOptions {
         sysfs: conditions.sysfs.clone(),
         parked_after: Duration::from_secs(conditions.parked_after_s),
+        power_age: Duration::from_secs(conditions.power_age_s),
         metered: conditions.metered_interfaces.clone(),
         assumed: Assumed {
             external_power: conditions.external_power,

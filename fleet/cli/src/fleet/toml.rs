@@ -316,7 +316,9 @@ fn of_can(
 }
 
 fn of_conditions(conditions: &ConditionsConfig) -> Result<String, Failure> {
-    let mut toml = format!("\n[conditions]\nparked_after_s = {}\n", conditions.parked_after_s);
+    let ConditionsConfig { parked_after_s, power_age_s, .. } = conditions;
+    let mut toml =
+        format!("\n[conditions]\nparked_after_s = {parked_after_s}\npower_age_s = {power_age_s}\n");
     let metered: Vec<String> =
         conditions.metered_interfaces.iter().map(|name| text(name)).collect();
     writeln!(toml, "metered_interfaces = [{}]", metered.join(", "))?;
@@ -357,7 +359,7 @@ mod tests {
                        age_s = 0.25\nspeed = \"A.B\"\nsteering = \"C.D + C.E\"\nsteering_unit = \"deg\"\n\
                        steering_scale = -0.0625\nacceleration = \"F.G\"\nacceleration_unit = \"g\"\n\
                        parked = \"H.I\"\nparked_values = [32, 0.5]\nexternal_power = \"J.K\"\n\
-                       battery_soc_percent = \"L.M\"\n[conditions]\nparked_after_s = 7\n\
+                       battery_soc_percent = \"L.M\"\n[conditions]\nparked_after_s = 7\npower_age_s = 600\n\
                        metered_interfaces = [\"wwan0\"]\nexternal_power = true\n\
                        battery_soc_percent = 55\ntemperature_c = 21\nsysfs = \"/other\"\n\
                        [gateway]\nline = \"/dev/ttyS1\"\nbaud = 921600\n";

@@ -3,7 +3,7 @@
 //! | condition | from |
 //! |---|---|
 //! | parked | the speed on the bus has been nothing for a while, and the gear or ignition signal says so |
-//! | external power, charge | signals on the bus, else `class/power_supply` |
+//! | external power, charge | signals on the bus, heard a while ago at most, else `class/power_supply` |
 //! | temperature | the warmest of `class/thermal/thermal_zone*` |
 //! | network | the default routes, and `class/net/*/operstate` |
 //!
@@ -63,6 +63,8 @@ pub struct StateOptions {
     pub sysfs: PathBuf,
     /// Time of standing after which the vehicle is parked.
     pub parked_after: Duration,
+    /// Time after which what the bus said of power and charge is not known any more: a bus that sleeps says nothing while the charge falls.
+    pub power_age: Duration,
     /// Interfaces of the network that are paid by the byte.
     pub metered: Vec<String>,
     /// What nothing says.
@@ -228,6 +230,14 @@ impl HeardState {
         }
     }
 
+    /// External power and charge at `now`, where they were said no longer than `age_max` ago.
+    fn power(&self, now: Duration, age_max: Duration) -> (Option<bool>, Option<u8>) {
+        let said = |reading: &Option<Reading>| reading.as_ref()?.fresh(now, age_max);
+        let external = said(&self.external_power).map(|value| value != 0.0);
+        let charge = said(&self.battery_soc_percent);
+        (external, charge.map(|value| value.clamp(0.0, 100.0) as u8))
+    }
+
     /// Whether the vehicle is parked at `now`.
     fn parked(
         &self,
@@ -291,9 +301,10 @@ impl LinuxVehicle {
         }
     }
 
-    fn said(&self, what: impl Fn(&HeardState) -> Option<&Reading>) -> Option<f64> {
-        let (_, heard) = self.bus.as_ref()?;
-        what(heard)?.last().map(|(value, _)| value)
+    /// External power and charge as the bus has said them; of what it said too long ago nothing is known.
+    fn said(&self) -> (Option<bool>, Option<u8>) {
+        let Some((_, heard)) = &self.bus else { return (None, None) };
+        heard.power(monotonic(), self.options.power_age)
     }
 }
 
@@ -313,15 +324,12 @@ impl Vehicle for LinuxVehicle {
         let supplies = options.sysfs.join("class/power_supply");
         let power = Power::read(&supplies)?;
         let unknown = |what, path: &Path| StateError::Unknown { what, path: path.to_owned() };
-        let external_power = self
-            .said(|heard| heard.external_power.as_ref())
-            .map(|value| value != 0.0)
+        let (external, charge) = self.said();
+        let external_power = external
             .or(power.external)
             .or(options.assumed.external_power)
             .ok_or_else(|| unknown("external_power", &supplies))?;
-        let battery_soc_percent = self
-            .said(|heard| heard.battery_soc_percent.as_ref())
-            .map(|value| value.clamp(0.0, 100.0) as u8)
+        let battery_soc_percent = charge
             .or(power.charge_percent)
             .or(options.assumed.battery_soc_percent)
             .ok_or_else(|| unknown("battery_soc_percent", &supplies))?;
@@ -425,6 +433,7 @@ mod tests {
         let options = StateOptions {
             sysfs: root.path().join("sys"),
             parked_after: Duration::from_secs(60),
+            power_age: Duration::from_secs(900),
             metered: vec!["wwan0".to_owned()],
             assumed,
         };
@@ -642,5 +651,23 @@ mod tests {
         assert!(!parked(&heard).unwrap());
         heard.hear(id(2), &[32], S(12));
         assert!(parked(&heard).unwrap());
+    }
+
+    /// A bus that sleeps says nothing while the charge falls, or the plug is pulled.
+    #[test]
+    fn what_a_bus_said_of_the_power_long_ago_is_not_known() {
+        let dbc = b"BO_ 1 M: 8 X\n SG_ C : 0|8@1+ (1,0) [0|0] \"\" X\n SG_ P : 8|8@1+ (1,0) [0|0] \"\" X\n";
+        let source = |signal: &str| Source { signal: signal.to_owned(), scale: 1.0 };
+        let sources = StateSources {
+            external_power: Some(source("M.P")),
+            battery_soc_percent: Some(source("M.C")),
+            ..StateSources::default()
+        };
+        let mut heard = HeardState::new(&Dbc::parse("t", dbc).unwrap(), &sources).unwrap();
+        let id = super::super::dbc::FrameId { number: 1, extended: false };
+        assert_eq!(heard.power(S(9), S(900)), (None, None));
+        heard.hear(id, &[62, 1], S(10));
+        assert_eq!(heard.power(S(910), S(900)), (Some(true), Some(62)));
+        assert_eq!(heard.power(S(911), S(900)), (None, None));
     }
 }
