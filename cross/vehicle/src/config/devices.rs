@@ -114,7 +114,7 @@ pub struct SignalConfig {
 pub struct ConditionsConfig {
     /// Seconds of standing after which the vehicle is parked.
     pub parked_after_s: u64,
-    /// Seconds after which what the bus said of power and charge is not known any more.
+    /// Seconds after which what the bus said of power and charge does not hold any more: then there is none.
     pub power_age_s: u64,
     /// Network interfaces that are paid by the byte.
     pub metered_interfaces: Vec<String>,

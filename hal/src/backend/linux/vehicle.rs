@@ -3,7 +3,7 @@
 //! | condition | from |
 //! |---|---|
 //! | parked | the speed on the bus has been nothing for a while, and the gear or ignition signal says so |
-//! | external power, charge | signals on the bus, heard a while ago at most, else `class/power_supply` |
+//! | external power, charge | signals on the bus, else `class/power_supply`; once the bus has said them and then sleeps, none |
 //! | temperature | the warmest of `class/thermal/thermal_zone*` |
 //! | network | the default routes, and `class/net/*/operstate` |
 //!
@@ -63,7 +63,8 @@ pub struct StateOptions {
     pub sysfs: PathBuf,
     /// Time of standing after which the vehicle is parked.
     pub parked_after: Duration,
-    /// Time after which what the bus said of power and charge is not known any more: a bus that sleeps says nothing while the charge falls.
+    /// Time after which what the bus said of power and charge does not hold any more: a bus that sleeps says nothing while the charge
+    /// falls. Then there is no power from outside and no charge, whatever the computer's own supply says.
     pub power_age: Duration,
     /// Interfaces of the network that are paid by the byte.
     pub metered: Vec<String>,
@@ -230,9 +231,12 @@ impl HeardState {
         }
     }
 
-    /// External power and charge at `now`, where they were said no longer than `age_max` ago.
+    /// External power and charge at `now`, where they were ever said: none, where that is longer ago than `age_max`.
     fn power(&self, now: Duration, age_max: Duration) -> (Option<bool>, Option<u8>) {
-        let said = |reading: &Option<Reading>| reading.as_ref()?.fresh(now, age_max);
+        let said = |reading: &Option<Reading>| {
+            let reading = reading.as_ref().filter(|reading| reading.last().is_some())?;
+            Some(reading.fresh(now, age_max).unwrap_or(0.0))
+        };
         let external = said(&self.external_power).map(|value| value != 0.0);
         let charge = said(&self.battery_soc_percent);
         (external, charge.map(|value| value.clamp(0.0, 100.0) as u8))
@@ -301,7 +305,7 @@ impl LinuxVehicle {
         }
     }
 
-    /// External power and charge as the bus has said them; of what it said too long ago nothing is known.
+    /// External power and charge as the bus has said them.
     fn said(&self) -> (Option<bool>, Option<u8>) {
         let Some((_, heard)) = &self.bus else { return (None, None) };
         heard.power(monotonic(), self.options.power_age)
@@ -655,7 +659,7 @@ mod tests {
 
     /// A bus that sleeps says nothing while the charge falls, or the plug is pulled.
     #[test]
-    fn what_a_bus_said_of_the_power_long_ago_is_not_known() {
+    fn what_a_bus_said_of_the_power_long_ago_is_none() {
         let dbc = b"BO_ 1 M: 8 X\n SG_ C : 0|8@1+ (1,0) [0|0] \"\" X\n SG_ P : 8|8@1+ (1,0) [0|0] \"\" X\n";
         let source = |signal: &str| Source { signal: signal.to_owned(), scale: 1.0 };
         let sources = StateSources {
@@ -668,6 +672,6 @@ mod tests {
         assert_eq!(heard.power(S(9), S(900)), (None, None));
         heard.hear(id, &[62, 1], S(10));
         assert_eq!(heard.power(S(910), S(900)), (Some(true), Some(62)));
-        assert_eq!(heard.power(S(911), S(900)), (None, None));
+        assert_eq!(heard.power(S(911), S(900)), (Some(false), Some(0)));
     }
 }
