@@ -185,7 +185,7 @@ fn what_the_next_exchange_needs_is_granted_if_the_budget_has_it() {
     shell.run_to(105);
     shell.used(10, 10);
     shell.input(Input::Needed(Bytes { up: 20, down: 3_000 })).unwrap();
-    assert_eq!(shell.window.left(), Bytes { up: 90, down: 3_000 });
+    assert_eq!(shell.window.left(), Bytes { up: 90, down: 3_990 }, "in whole slices");
     shell.used(0, 3_000);
     shell.input(Input::Needed(Bytes { up: 0, down: 60_000 })).unwrap();
     assert_eq!(shell.window.left(), Bytes { up: 90, down: 4_990 }, "all there is");

@@ -53,7 +53,8 @@ impl Side {
         let buffers = ports
             .iter()
             .map(|port| HostBuffer::new(port.ty.values() * port.ty.element.bytes()))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(::ort::Error::wrap)?;
         let values = ports
             .iter()
             .zip(&buffers)

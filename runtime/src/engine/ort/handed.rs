@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::buffer::HostBuffer;
+use super::buffer::{HostBuffer, NoMemory};
 use super::raw::{Binding, OrtError, TensorValue};
 use crate::engine::EngineError;
 use crate::onnx::{Model, TensorType};
@@ -98,7 +98,7 @@ impl Held {
 }
 
 impl Place {
-    fn of(values: Bytes, align: usize) -> Result<Place, OrtError> {
+    fn of(values: Bytes, align: usize) -> Result<Place, NoMemory> {
         if values.as_ptr().addr().is_multiple_of(align) {
             return Ok(Place::Shared(values));
         }

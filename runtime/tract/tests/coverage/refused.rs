@@ -33,7 +33,7 @@ pub(crate) const ROWS: [Row; 12] = [
     ("Attention with lengths of its keys, or its scores as an output", "the same", attention),
     (
         "ConvInteger, MatMulInteger without the factors that a quantiser writes behind them, QLinearReduceMean, QAttention, \
-         DynamicQuantizeLSTM, QuantizeLinear in blocks, to 4 bits or to floats of 8",
+         QuantizeLinear in blocks, to 4 bits or to floats of 8",
         "there is no real value in between to pass a gradient to: export with QuantizeLinear and DequantizeLinear",
         integers,
     ),
@@ -322,28 +322,12 @@ fn integers() -> Vec<Graph> {
         zero(),
         zero(),
     ];
-    let cell = || floats(&[1], 0.5);
-    let lstm = vec![
-        Floats(&[2, 1, 2]),
-        bytes(&[1, 2, 8]),
-        bytes(&[1, 2, 8]),
-        Left,
-        Left,
-        Left,
-        Left,
-        Left,
-        cell(),
-        bytes(&[1]),
-        cell(),
-        bytes(&[1]),
-    ];
     vec![
         graph("ConvInteger", 17, vec![IMAGE, bytes(&[1, 1, 2, 2])], &[]).quantised(),
         graph("MatMulInteger", 17, vec![MATRIX, bytes(&[3, 2])], &[]).quantised(),
         graph("com.microsoft.QLinearReduceMean", 17, mean, &[]).quantised(),
         graph("com.microsoft.QAttention", 17, attention, &[("num_heads", Attr::Int(2))])
             .quantised(),
-        graph("com.microsoft.DynamicQuantizeLSTM", 17, lstm, &[("hidden_size", Attr::Int(2))]),
         graph("QuantizeLinear", 21, wide, &blocks).dequantised().saying("block_size"),
         graph("QuantizeLinear", 21, vec![MATRIX, scale()], &float8).saying("floats of 8"),
     ]
