@@ -125,6 +125,13 @@ fn attention_of_three_products_is_tuned_and_baked() {
     }
 }
 
+/// A few bytes that stand for a mask of ten thousand million values.
+fn endless() -> Model {
+    let mut model = attention("biases", &[("unidirectional", Attr::Int(1))], |_| {});
+    model.graph_mut().input[0] = TensorType::f32(&[1, 100_000, WIDE]).to_value_info("x");
+    model
+}
+
 #[test]
 fn attention_that_has_no_form_says_why() {
     let lengths = |g: &mut Graph| g.store("mask", &Tensor::new(&[2], Data::I32(vec![5, 3])));
@@ -135,6 +142,7 @@ fn attention_that_has_no_form_says_why() {
         (attention("biases - past", &[], past), "tokens before"),
         (attention("biases", &[("do_rotary", Attr::Int(1))], none), "its positions are rotated"),
         (of_three("q", false, none), "lie in one tensor"),
+        (endless(), "the mask that it stands for"),
     ];
     for (model, why) in cases {
         let refused = open(&model, &PinOptions::default()).unwrap_err().to_string();

@@ -173,6 +173,10 @@ impl Written<'_, '_> {
             if queries != keys {
                 return Err("it looks back only, at more keys than queries");
             }
+            let spent = self.folder.spend(node, queries.saturating_mul(keys));
+            spent.map_err(
+                |_too_large| "the mask that it stands for is larger than what folding may make",
+            )?;
             let later = (0..queries).flat_map(|at| (0..keys).map(move |key| key > at));
             let later: Vec<f64> =
                 later.map(|later| if later { f64::from(MASKED) } else { 0.0 }).collect();
