@@ -14,8 +14,8 @@ pub enum Purpose {
     Bootstrap,
     /// Which moments a trigger keeps by chance.
     Trigger,
-    /// Clips drawn from the replay store.
-    Replay,
+    /// What happens in a world that a fleet is tried in.
+    World,
 }
 
 impl Purpose {
@@ -26,7 +26,7 @@ impl Purpose {
             Purpose::Pretraining => *b"shl/pret",
             Purpose::Bootstrap => *b"shl/boot",
             Purpose::Trigger => *b"shl/trig",
-            Purpose::Replay => *b"shl/repl",
+            Purpose::World => *b"shl/repl",
         }
     }
 }

@@ -114,14 +114,14 @@ impl Known {
 pub fn weights(moments: &[Known], rate_hz: f64, horizon_s: f64) -> Vec<f32> {
     assert!(rate_hz.is_finite() && rate_hz > 0.0, "rate {rate_hz} Hz");
     assert!(horizon_s.is_finite() && horizon_s > 0.0, "horizon {horizon_s} s");
+    (0..moments.len()).filter_map(|at| weight(&moments[at..], rate_hz, horizon_s)).collect()
+}
+
+/// The same of the first of these moments alone; `None`: there is none.
+pub(crate) fn weight(came: &[Known], rate_hz: f64, horizon_s: f64) -> Option<f32> {
     let rows = |seconds: f64| ((seconds * rate_hz).round() as usize).max(1);
-    let (horizon, second) = (rows(horizon_s), rows(1.0));
-    (0..moments.len())
-        .map(|at| {
-            let end = (at + horizon + 1).min(moments.len());
-            judge(&moments[at..end], second).max(WEIGHT_MIN) as f32
-        })
-        .collect()
+    let end = (rows(horizon_s) + 1).min(came.len());
+    (!came.is_empty()).then(|| judge(&came[..end], rows(1.0)).max(WEIGHT_MIN) as f32)
 }
 
 /// The product of all that can be judged.

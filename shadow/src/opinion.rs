@@ -192,6 +192,9 @@ fn ranked(p: &[f64], came: usize) -> f64 {
 /// Most moments after which a correction counts.
 pub const WITHIN_MAX: u64 = 1000;
 
+/// A disagreement of fewer bins of curvature is within what hands on a wheel do by themselves: half a degree of it a bin.
+const WAY_MIN: usize = 4;
+
 /// A disagreement that the driver ended by coming towards what the policy had proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Correction {
@@ -203,8 +206,8 @@ pub struct Correction {
 
 /// Looks for corrections: after a disagreement the driver comes back towards what the policy had proposed.
 ///
-/// The driver did one thing, the policy held another for right, and within a few seconds the driver was at least half way there:
-/// the policy saw something earlier. What he then does gets more attention, and what he took back gets none.
+/// The driver did one thing, the policy held another for right, at least [`WAY_MIN`] bins of curvature from it, and within a few seconds
+/// the driver was at least half way there: the policy saw something earlier. What he then does gets more attention, and what he took back gets none.
 #[derive(Clone, Debug)]
 pub struct Corrections {
     within: u64,
@@ -242,7 +245,8 @@ impl Corrections {
         let corrected = self.open.iter().position(half_way);
         let corrected = corrected.and_then(|place| self.open.remove(place));
         let corrected = corrected.map(|(then, ..)| Correction { then, now: index });
-        if let Some(proposed) = proposed.filter(|proposed| *proposed != curvature) {
+        let is_apart = |proposed: &usize| proposed.abs_diff(curvature) >= WAY_MIN;
+        if let Some(proposed) = proposed.filter(is_apart) {
             self.open.push_back((index, curvature, proposed));
         }
         corrected
@@ -369,6 +373,15 @@ mod tests {
         let corrected = Correction { then: 0, now: 10 };
         assert_eq!(corrections.handle_moment(10, &did(35, 10), None), Some(corrected));
         assert_eq!(corrections.handle_moment(11, &did(40, 10), None), None, "once");
+    }
+
+    #[test]
+    fn what_a_wheel_does_by_itself_is_no_correction() {
+        let mut corrections = Corrections::new(30);
+        assert_eq!(corrections.handle_moment(0, &did(30, 10), Some(33)), None);
+        assert_eq!(corrections.handle_moment(5, &did(33, 10), Some(29)), None, "three bins");
+        let corrected = Correction { then: 5, now: 10 };
+        assert_eq!(corrections.handle_moment(10, &did(31, 10), None), Some(corrected), "four");
     }
 
     #[test]

@@ -90,6 +90,17 @@ impl TokenForm {
     }
 }
 
+impl TokenForm {
+    /// Rows of a second, at least 1: of codes those of all its frames.
+    fn second(&self) -> usize {
+        let frame = match &self.kind {
+            TokenKind::Motion { .. } => 1,
+            TokenKind::Codes(codes) => codes.frame,
+        };
+        (self.rate_hz.round().max(1.0) as usize).saturating_mul(frame.max(1))
+    }
+}
+
 /// A log of motion whose every row has a token, and all that a model reads beside it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLog {
@@ -196,13 +207,14 @@ fn long_enough(name: &str, rows: usize, form: &TokenForm) -> Result<(), TokenLog
 #[derive(Clone, Debug)]
 pub struct TokenRows<'a> {
     pieces: Vec<(&'a TokenLog, Range<usize>)>,
+    second: usize,
 }
 
 impl<'a> TokenRows<'a> {
     /// The samples of one part of every log; `None` if there are none.
     pub fn of_part(logs: &'a [TokenLog], part: Part, form: &TokenForm) -> Option<Self> {
         let pieces: Vec<_> = logs.iter().map(|log| (log, log.part(part, form))).collect();
-        let rows = TokenRows { pieces };
+        let rows = TokenRows { pieces, second: form.second() };
         (rows.count() > 0).then_some(rows)
     }
 
@@ -217,8 +229,13 @@ impl<'a> TokenRows<'a> {
                 rows.is_empty() || whole.contains(&rows.start) && whole.contains(&rows.end);
             assert!(within, "{}: rows {rows:?} with their context", log.name);
         }
-        let rows = TokenRows { pieces };
+        let rows = TokenRows { pieces, second: form.second() };
         (rows.count() > 0).then_some(rows)
+    }
+
+    /// Rows of a second, at least 1.
+    pub fn second(&self) -> usize {
+        self.second
     }
 
     /// How many there are.

@@ -10,7 +10,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::{load_grafted_token_predictor, load_token_predictor};
-use shoal_shadow::measure::tokens::{BLOCK_TOKENS, TokenPredictor, TokenReport, report};
+use shoal_shadow::measure::tokens::{TokenPredictor, TokenReport, report};
 use shoal_shadow::package::{Description, Package, TokenKind};
 use shoal_shadow::pretrain::{PretrainOptions, pretrain_tokens};
 use shoal_shadow::stats::Interval;
@@ -151,7 +151,7 @@ pub(crate) fn table(report: &TokenReport) -> Outcome {
         let nats = &saved.nats;
         let student = nats.student.as_ref().map_or("-".into(), range);
         println!(
-            "{} saves {:+.3} against {}: 95 % over {} blocks of {BLOCK_TOKENS}: bootstrap {}, t {student}",
+            "{} saves {:+.3} against {}: 95 % over {} blocks: bootstrap {}, t {student}",
             saved.predictor,
             nats.bootstrap.mean,
             saved.against,

@@ -253,8 +253,8 @@ impl State {
         let best = self.quorum(window)?.best()?;
         let header = records.particle(best.window, best.claimant, best.role)?;
         let others = records.with_id(best.particle).into_iter();
-        let others = others.map(|header| (header.signer, header.body.slot));
-        let mut places = vec![(best.claimant, header.body.slot)];
+        let others = others.map(|header| (header.signer, header.body.slot()));
+        let mut places = vec![(best.claimant, header.body.slot())];
         places.extend(others.filter(|(publisher, _slot)| *publisher != best.claimant));
         Some((best.particle, places))
     }

@@ -17,6 +17,8 @@ pub use uri::{RejectUri, Uri};
 
 /// What anybody but its owner may do with a file.
 const OTHERS: u32 = 0o077;
+/// What anybody but its owner may do to a file.
+const WRITERS: u32 = 0o022;
 
 /// Where a key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,17 @@ pub enum KeyError {
         path.display()
     )]
     Open {
+        /// The file.
+        path: PathBuf,
+        /// Who may do what with it.
+        mode: u32,
+    },
+    /// A file that says which key of which token signs, and others than its owner may say so, too.
+    #[error(
+        "{0} says which token signs, and others than its owner may write it (mode {mode:04o}): `chmod go-w {0}`",
+        path.display()
+    )]
+    Writable {
         /// The file.
         path: PathBuf,
         /// Who may do what with it.
@@ -108,6 +121,10 @@ impl KeyAt {
         let (text, mode) = read_text(path)?;
         if !Uri::is_one(&text) {
             return Ok(Box::new(seed(path, &text, mode)?));
+        }
+        // Who can write it names the library that is loaded.
+        if mode & WRITERS != 0 {
+            return Err(KeyError::Writable { path: path.clone(), mode });
         }
         let rejected = |source| KeyError::Uri { path: path.clone(), source };
         Ok(Box::new(Token::open(text.trim_end().parse().map_err(rejected)?)?))
@@ -269,6 +286,10 @@ mod tests {
         std::fs::write(&path, "pkcs11:token=one\n").unwrap();
         assert!(matches!(KeyAt::File(path.clone()).open(), Err(KeyError::Uri { .. })));
         std::fs::write(&path, uri).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o620)).unwrap();
+        let writable = KeyAt::File(path.clone()).open();
+        assert!(matches!(writable, Err(KeyError::Writable { mode: 0o620, .. })));
+        for_its_owner(&path);
         assert!(matches!(
             KeyAt::File(path).open(),
             Err(KeyError::Token(TokenError::Module { .. }))

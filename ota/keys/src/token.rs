@@ -336,11 +336,11 @@ fn public_half(session: &Session, object: ObjectHandle) -> Option<PublicKey> {
         }
     }
     let point = point?;
-    // In an OCTET STRING, as most have it, in a BIT STRING, or bare.
-    let point = point
-        .strip_prefix(b"\x04\x20")
-        .or_else(|| point.strip_prefix(b"\x03\x21\x00"))
-        .unwrap_or(&point);
+    // In an OCTET STRING, as most have it, in a BIT STRING, or bare: one of 65,536 bare ones begins as an OCTET STRING does.
+    let point = match point.as_slice() {
+        [4, 32, bare @ ..] | [3, 33, 0, bare @ ..] if bare.len() == 32 => bare,
+        bare => bare,
+    };
     PublicKey::decode(point.try_into().ok()?).ok()
 }
 

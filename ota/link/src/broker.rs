@@ -50,8 +50,15 @@ pub trait Broker {
     /// Asks for what stands at topics. It comes again when it is asked for again.
     fn subscribe(&mut self, subscription: Subscription<'_>);
 
-    /// Asks for no more of it.
+    /// Asks for no more of what was asked for here.
     fn unsubscribe(&mut self, filter: &str);
+
+    /// Asks for no more of what a session of before may hold. What is asked for there after it counts as new.
+    fn let_go(&mut self, filter: &str);
+
+    /// Whether the broker's session may hold what was asked of a connection that is gone, and what nobody would end: the next link
+    /// is to begin anew.
+    fn leaves(&self) -> bool;
 
     /// The next event, waiting this long for one.
     fn next(&mut self, wait: Duration) -> Option<Event>;

@@ -96,7 +96,7 @@ pub struct Fetch {
     acknowledged: bool,
     /// Whether the broker has taken a subscription of ours in it, on the connection that is.
     answered: bool,
-    /// When it sent something that stood there and is of no particle, last: what is fetched beside this one is asked for as late.
+    /// When it sent something that stood there and was asked for before, last: no particle, or one that was asked for earlier.
     other: Option<Instant>,
     rejected: Option<RejectFetched>,
 }
@@ -154,6 +154,16 @@ impl Fetch {
     /// there in its turn. Then, too, that nothing came says nothing.
     pub fn is_busy(&self, now: Instant) -> bool {
         self.other.is_some_and(|at| at.saturating_add(BUSY) > now)
+    }
+
+    /// The broker is at what was asked for before this.
+    pub const fn wait_behind(&mut self, now: Instant) {
+        self.other = Some(now);
+    }
+
+    /// Whether this is a part of what is fetched: a topic that stands for it.
+    pub fn is_of(&self, topic: &Topic<'_>) -> bool {
+        self.part(topic).is_some()
     }
 
     /// Begins an attempt: the window is open. It lasts over cuts: with every [`Event::Connected`] it goes on
@@ -437,6 +447,12 @@ mod tests {
         }
 
         fn unsubscribe(&mut self, _filter: &str) {}
+
+        fn let_go(&mut self, _filter: &str) {}
+
+        fn leaves(&self) -> bool {
+            false
+        }
 
         fn next(&mut self, _wait: core::time::Duration) -> Option<Event> {
             None

@@ -160,6 +160,15 @@ impl Broker for Link {
         self.shared.changed();
     }
 
+    fn let_go(&mut self, filter: &str) {
+        self.shared.lock().let_go(filter);
+        self.shared.changed();
+    }
+
+    fn leaves(&self) -> bool {
+        self.shared.lock().leaves()
+    }
+
     fn next(&mut self, wait: Duration) -> Option<Event> {
         let session = self.shared.lock();
         let waited =

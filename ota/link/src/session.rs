@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes as Payload, BytesMut};
-use embassy_time::{Duration, Instant};
+use embassy_time::Instant;
 use shoal_window::Bytes;
 use shoal_wire::Topic;
 
@@ -91,6 +91,8 @@ pub(crate) struct Session {
     attempt: u32,
     connected_at: Instant,
     last_received: Instant,
+    /// Whether nothing was read, when it was looked at last: the application is behind.
+    stalled: bool,
     last_sent: Instant,
     ping_sent: bool,
 }
@@ -124,6 +126,7 @@ impl Session {
             attempt: 0,
             connected_at: now,
             last_received: now,
+            stalled: false,
             last_sent: now,
             ping_sent: false,
             settings,
@@ -186,6 +189,16 @@ impl Session {
     pub(crate) fn unsubscribe(&mut self, filter: &str) {
         self.subscriptions.unsubscribe(filter);
         self.pump();
+    }
+
+    pub(crate) fn let_go(&mut self, filter: &str) {
+        self.subscriptions.let_go(filter);
+        self.pump();
+    }
+
+    /// Whether the broker's session may hold, when it is next there, what was asked of a connection that is gone.
+    pub(crate) fn leaves(&self) -> bool {
+        self.phase != Phase::Online && self.subscriptions.leaves_something()
     }
 
     pub(crate) fn limit(&mut self, now: Instant, until: Bytes) {
@@ -309,7 +322,7 @@ impl Session {
         self.inflight = 0;
         self.broker = None;
         self.ending = None;
-        self.ping_sent = false;
+        (self.ping_sent, self.stalled) = (false, false);
         self.told_connected = false;
         self.subscriptions.disconnected();
         self.outbox.shake(why.shakes(!matches!(self.phase, Phase::Away(_))));
@@ -374,8 +387,7 @@ impl Session {
 
     /// The most bytes to read next; none while the application is behind, or the broker, which is to read what it is answered.
     pub(crate) fn read_bytes_max(&self) -> usize {
-        let behind = self.events.len() >= EVENTS_MAX || self.event_bytes >= EVENT_BYTES_MAX;
-        if behind || self.taken + self.output.len() >= 2 * READY_BYTES_MAX {
+        if self.is_behind() || self.taken + self.output.len() >= 2 * READY_BYTES_MAX {
             return 0;
         }
         usize::try_from(self.limit.down.saturating_sub(self.used.down)).unwrap_or(usize::MAX)
@@ -384,47 +396,6 @@ impl Session {
     /// Why to close the socket, once all output is sent.
     pub(crate) fn ending(&self) -> Option<&Why> {
         self.ending.as_ref()
-    }
-
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.subscriptions.handle_timeout(now);
-        self.outbox.handle_timeout(now);
-        match self.phase {
-            Phase::Away(_) => {}
-            Phase::Greeting => {
-                if self.connected_at + self.settings.connect_timeout <= now {
-                    self.end(Why::Silent);
-                }
-            }
-            Phase::Online => {
-                let alive = self.last_received.max(self.last_sent);
-                let answers = self.answers_by().is_none_or(|by| now < by);
-                if !answers || (self.ping_sent && alive + self.keep_alive() <= now) {
-                    self.end(Why::Silent);
-                } else if !self.ping_sent && self.ping_at() <= now {
-                    self.ping_sent = true;
-                    if self.say(Outgoing::Ping).is_err() {
-                        self.end(Why::Budget);
-                    }
-                }
-                self.pump();
-            }
-        }
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Away(_) => None,
-            Phase::Greeting => Some(self.connected_at + self.settings.connect_timeout),
-            Phase::Online => {
-                let alive = self.last_received.max(self.last_sent);
-                let dead = alive + self.keep_alive();
-                let ping = if self.ping_sent { dead } else { self.ping_at() };
-                let subscribes = self.subscriptions.poll_timeout();
-                let others = [subscribes, self.outbox.poll_timeout(), self.answers_by()];
-                others.into_iter().flatten().chain([ping]).min()
-            }
-        }
     }
 
     // What follows from it.
@@ -673,26 +644,8 @@ impl Session {
             }
         }
     }
-
-    fn keep_alive(&self) -> Duration {
-        let told = self.broker.and_then(|broker| broker.keep_alive_seconds);
-        told.filter(|seconds| *seconds > 0)
-            .map_or(self.settings.keep_alive, |seconds| Duration::from_secs(u64::from(seconds)))
-    }
-
-    /// By when something that was asked is to be answered: a broker that answers pings alone is of no use. A chunk is
-    /// given time to get there over a slow line; none is asked of who may read no more.
-    fn answers_by(&self) -> Option<Instant> {
-        let longest = self.keep_alive() + self.keep_alive() / 2;
-        let since = self.unanswered.filter(|_since| self.read_bytes_max() > 0);
-        since.map(|since| since + longest)
-    }
-
-    /// Half the silence allowed before either side: a ping that is late by its way there still comes in time.
-    fn ping_at(&self) -> Instant {
-        self.last_received.min(self.last_sent) + self.keep_alive() / 2
-    }
 }
 
+mod clocks;
 #[cfg(test)]
 mod tests;

@@ -81,6 +81,15 @@ impl Subscriptions {
         }
     }
 
+    /// A session of before may hold it, and is not to.
+    pub(crate) fn let_go(&mut self, filter: &str) {
+        self.dropped.insert(filter.to_owned());
+        let change = Change::Unsubscribe(filter.to_owned());
+        if !self.queue.contains(&change) {
+            self.queue.push_back(change);
+        }
+    }
+
     /// The packets to send, in this order.
     pub(crate) fn changes(&self) -> Vec<Change> {
         self.queue.iter().cloned().collect()

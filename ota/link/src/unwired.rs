@@ -148,6 +148,14 @@ impl Broker for Unwired {
         self.lock().session.unsubscribe(filter);
     }
 
+    fn let_go(&mut self, filter: &str) {
+        self.lock().session.let_go(filter);
+    }
+
+    fn leaves(&self) -> bool {
+        self.lock().session.leaves()
+    }
+
     /// The next event, if there is one: waiting would change nothing.
     fn next(&mut self, _wait: Duration) -> Option<Event> {
         self.lock().session.poll_event()

@@ -67,7 +67,7 @@ fn folded() {
     let mut fold = Fold::new(WINDOW, roster.count());
     for (particle, claim) in claims {
         let number = roster.number(claim.signer).unwrap();
-        fold.header(number, Role::Best, particle);
+        fold.header(number, (Role::Best, claim.body.slot), particle);
         fold.claim(number, claim).unwrap();
     }
     let taken = cpu_seconds() - start;

@@ -16,7 +16,7 @@ use shoal_wire::v1::{ClaimFields, NOMINEES, Role, VoteFields};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
 use crate::ballot::{Ballot, lower_median, upper_median};
-use crate::records::{Records, Signed};
+use crate::records::{Particle, Records, Signed};
 use crate::reinstated::Reinstated;
 use crate::roster::{Roster, lot, majority, part};
 use crate::utility::{Utility, Weighing};
@@ -361,11 +361,14 @@ impl<'a> Quorum<'a> {
     }
 
     /// The claims of a window that count, highest first; of equal ones, that of the lowest record. They are measured on
-    /// the part of the window's nonce, pass every gate, and their particle has a header.
+    /// the part of the window's nonce, pass every gate, and their particle has a header in the slot that they name.
     fn claimed(&self, window: u32, weighing: &Weighing) -> Vec<Claimed<'a>> {
         let has_header = |claim: &&Signed<ClaimFields>| {
             let header = self.records.particle(window, claim.signer, claim.body.role);
-            header.is_some_and(|header| header.body.id == claim.body.particle)
+            let of_claim = |header: &Signed<Particle>| {
+                header.body.id == claim.body.particle && header.body.stands_in(claim.body.slot)
+            };
+            header.is_some_and(of_claim)
         };
         let claims = self.measured(window).filter(has_header);
         let mut claims: Vec<Claimed<'_>> =

@@ -16,6 +16,8 @@ use crate::roster::Roster;
 
 /// Windows of claims that standing looks back on; older ones are kept so long for its sake.
 pub const STANDING_WINDOWS: u32 = 8;
+/// Of so many windows claims are judged by who counts them, each with the standing that its own eight windows before leave.
+pub(crate) const JUDGED_WINDOWS: u32 = STANDING_WINDOWS + 1;
 /// A claim or vote leaves after so many windows…
 const AGE_WINDOWS_MIN: u32 = 4;
 /// …or after so long, whichever is longer…
@@ -140,8 +142,25 @@ pub struct Particle {
     pub anchor: Option<ParticleId>,
     /// Of a merge: what it was folded from.
     pub inputs: Vec<MergeInput>,
-    /// The publisher's slot, as its topic says.
-    pub slot: u8,
+    /// The publisher's slots in which it stands, as its topics say: one bit each, from the lowest.
+    slots: u8,
+}
+
+impl Particle {
+    /// Whether it stands in this slot.
+    pub(crate) const fn stands_in(&self, slot: u8) -> bool {
+        self.slots & bit(slot) != 0
+    }
+
+    /// The lowest slot in which it stands.
+    pub const fn slot(&self) -> u8 {
+        self.slots.trailing_zeros() as u8
+    }
+}
+
+/// A slot, in a set of them.
+pub(crate) const fn bit(slot: u8) -> u8 {
+    1_u8.wrapping_shl(slot as u32)
 }
 
 /// What is known under one key.
@@ -186,7 +205,8 @@ pub fn age_windows(period_seconds: u32) -> u32 {
 impl When {
     /// The oldest window whose records are kept.
     const fn oldest(&self) -> u32 {
-        self.window.saturating_sub(self.age_windows.saturating_add(STANDING_WINDOWS))
+        let age = if self.age_windows > JUDGED_WINDOWS { self.age_windows } else { JUDGED_WINDOWS };
+        self.window.saturating_sub(age.saturating_add(STANDING_WINDOWS))
     }
 
     /// A record of a window that a fast clock has opened already is taken; a later one is not.
@@ -264,7 +284,8 @@ impl Records {
     ) -> Result<bool, RejectRecord> {
         let fields = header.body.fields();
         let key = (fields.window, header.signer, fields.role);
-        if holds(&self.particles, &key, header.id) {
+        let kept = self.particles.get(&key).and_then(Entry::one);
+        if kept.is_some_and(|kept| kept.id == header.id && kept.body.stands_in(slot)) {
             return Ok(false);
         }
         if let Err(reject) = self.admit(when, roster, header, fields.window) {
@@ -274,15 +295,25 @@ impl Records {
             }
         }
         self.shape.check(fields)?;
-        let particle = Particle {
+        let mut particle = Particle {
             id: header.body.id(),
             role: fields.role,
             window: fields.window,
             anchor: fields.anchor,
             inputs: fields.inputs.iter().copied().collect(),
-            slot,
+            slots: bit(slot),
         };
-        insert(&mut self.particles, key, header.of(particle))
+        // The same in another slot is no other.
+        let mut another_slot = false;
+        if let Some(Entry::One(kept)) = self.particles.get_mut(&key) {
+            let slots = kept.body.slots | particle.slots;
+            let same = Particle { slots: kept.body.slots, ..particle.clone() } == kept.body;
+            if same {
+                another_slot = slots != kept.body.slots;
+                (kept.body.slots, particle.slots) = (slots, slots);
+            }
+        }
+        Ok(insert(&mut self.particles, key, header.of(particle))? | another_slot)
     }
 
     /// Whether voters measured beside this particle, of which nothing else is known: neither a claim, nor another header in its place.

@@ -175,6 +175,22 @@ impl StepLength {
         }
         length
     }
+
+    /// The index of the last step that is at least half as long as the first; the highest if all are.
+    pub fn longer_than_half(&self) -> u32 {
+        let (mut length, half) = (self.first, 0.5 * self.first);
+        for index in 0..u32::MAX {
+            let next = self.after(length);
+            if next.total_cmp(&length).is_eq() {
+                break;
+            }
+            if next < half {
+                return index;
+            }
+            length = next;
+        }
+        u32::MAX
+    }
 }
 
 #[cfg(test)]
@@ -207,5 +223,9 @@ mod tests {
         assert_eq!(schedule.at(u32::MAX), 0.1);
         let steady = StepLength { decay: 1.0, ..schedule };
         assert_eq!(steady.at(u32::MAX), 0.7);
+        let half = schedule.longer_than_half();
+        assert!(schedule.at(half) >= 0.35 && schedule.at(half + 1) < 0.35, "{half}");
+        assert_eq!(steady.longer_than_half(), u32::MAX);
+        assert_eq!(StepLength { floor: 0.35, ..schedule }.longer_than_half(), u32::MAX);
     }
 }

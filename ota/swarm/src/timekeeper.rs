@@ -29,6 +29,8 @@ use crate::reinstated;
 
 /// After the last subscription was taken, what is retained is here in so long.
 const READING_MS: u64 = 300;
+/// So many nonces are known: twice as many as stand on the board.
+const NONCES_MAX: usize = 2 * NONCE_WINDOWS as usize;
 /// What does not stand although it was published is published again, but not sooner.
 const AGAIN_MS: u64 = 2_000;
 /// A nonce counts at least so long: as long as the claims of its window can.
@@ -165,7 +167,7 @@ pub struct Timekeeper {
     /// The newest plan, with its counter.
     plan: Option<(u64, WindowPlanFields)>,
     documents: Posts,
-    /// By window, with when it was drawn: the last [`NONCE_WINDOWS`].
+    /// By window, with when it was drawn: the last [`NONCES_MAX`].
     nonces: BTreeMap<u32, (u64, Post)>,
     /// What stands at our topics, with its counter.
     standing: BTreeMap<(Region, KeyId, Leaf), (RecordId, u64)>,
@@ -254,8 +256,10 @@ impl Timekeeper {
             self.done.get_or_insert(false);
             return;
         }
-        let kept = u32::from(NONCE_WINDOWS);
-        self.nonces.retain(|of, _nonce| of.saturating_add(kept) > window);
+        // By their number: a clock that is far ahead for a moment must not have another drawn for a window that is open.
+        while self.nonces.len() > NONCES_MAX {
+            self.nonces.pop_first();
+        }
         let missing = !self.nonces.contains_key(&window);
         let signs = self.signs_at_ms <= utc_ms;
         if self.board == Board::Read && missing && signs && self.asked != Some(window) {
@@ -279,7 +283,11 @@ impl Timekeeper {
         }
         if self.board == Board::Read && self.unsaved.is_none() {
             let timekeeper = self.settings.key.public().id();
-            let mut nonces = self.nonces.iter().filter_map(|(window, (_drawn, post))| {
+            // One of sixteen windows ago gave its place to this one's.
+            let before = u32::from(NONCE_WINDOWS).saturating_sub(1);
+            let now = self.window(self.now_ms).unwrap_or(0);
+            let oldest = now.saturating_sub(before);
+            let mut nonces = self.nonces.range(oldest..).filter_map(|(window, (_drawn, post))| {
                 let region = self.lacking(None, timekeeper, Leaf::nonce(*window), post)?;
                 Some((region, *window))
             });

@@ -214,6 +214,23 @@ fn each_nonce_is_drawn_when_the_window_before_has_closed_and_the_first_at_once()
     assert_eq!(counters, [1, 2, 3, 4]);
 }
 
+/// For a moment the clock says a time more than sixteen windows from now.
+#[test]
+fn a_clock_that_jumps_ahead_and_back_has_no_other_nonce_drawn() {
+    let mut program = running();
+    program.until(EPOCH_MS + 40_000);
+    let nonces = [0, 1, 2].map(|window| program.nonce(window).unwrap());
+    for ms in [EPOCH_MS + 460_000, EPOCH_MS + 41_000] {
+        program.now_ms = ms;
+        program.core.handle_timeout(ms);
+        program.drain();
+    }
+    program.until(EPOCH_MS + 70_000);
+    let drawn: Vec<u32> = program.draws.iter().map(|(window, _at)| *window).collect();
+    assert_eq!((&drawn[..3], &drawn[4..]), (&[0, 1, 2][..], &[3][..]));
+    assert_eq!([0, 1, 2].map(|window| program.nonce(window).unwrap()), nonces);
+}
+
 #[test]
 fn windows_without_a_pause_get_their_nonce_at_the_border() {
     let start = EPOCH_MS - 10_000;

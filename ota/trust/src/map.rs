@@ -33,6 +33,9 @@ pub enum RejectMap {
     /// A line names a repository that the file does not have.
     #[error("a mapping names the repository `{0}`, which is not among `repositories`")]
     Unknown(String),
+    /// It would agree with itself.
+    #[error("a mapping names the repository `{0}` twice")]
+    Twice(String),
     /// Nothing would ever be found, or anything.
     #[error("a threshold of {threshold} among {repositories} repositories")]
     Threshold {
@@ -109,6 +112,12 @@ impl Map {
                 let Line { paths, repositories: named, threshold, terminating } = line;
                 if let Some(name) = named.iter().find(|name| !repositories.contains(name)) {
                     return Err(RejectMap::Unknown(name.clone()));
+                }
+                let twice = |(index, name): &(usize, &String)| {
+                    named.iter().take(*index).any(|other| other == *name)
+                };
+                if let Some((_index, name)) = named.iter().enumerate().find(twice) {
+                    return Err(RejectMap::Twice(name.clone()));
                 }
                 if threshold == 0 || threshold > named.len() {
                     return Err(RejectMap::Threshold { threshold, repositories: named.len() });

@@ -101,6 +101,8 @@ pub struct Repository {
     root: String,
     parsed: Signed<Root>,
     view: Option<View>,
+    /// Metadata that were trusted and could not be read again: there was no room for it.
+    unread: Option<Metadata>,
 }
 
 /// What verified metadata says.
@@ -125,7 +127,7 @@ impl Repository {
     /// # Errors
     /// [`Why::Malformed`] or [`Why::Signature`]: it is no root, or is not signed by its own keys.
     pub fn new(root: &str) -> Result<Self, Reject> {
-        Ok(Repository { root: root.to_owned(), parsed: parse(root)?, view: None })
+        Ok(Repository { root: root.to_owned(), parsed: parse(root)?, view: None, unread: None })
     }
 
     /// Takes up what was kept: its root, unless the one that came with the vehicle is newer, and the metadata if they are of it.
@@ -135,13 +137,29 @@ impl Repository {
         {
             (self.root, self.parsed) = (kept.root, parsed);
         }
-        // What expired meanwhile is still what was trusted: nothing older may follow.
-        self.view = kept.metadata.and_then(|metadata| self.load(metadata).ok());
+        self.unread = kept.metadata;
+        // Where it cannot be read now, it is before anything newer is taken.
+        let _later = self.read_kept();
+    }
+
+    /// Reads what was kept. What expired meanwhile is still what was trusted: nothing older may follow.
+    fn read_kept(&mut self) -> Result<(), Reject> {
+        let Some(metadata) = self.unread.take() else { return Ok(()) };
+        match self.load(metadata.clone()) {
+            Ok(view) => self.view = Some(view),
+            Err(reject) if reject.why == Why::Scratch => {
+                self.unread = Some(metadata);
+                return Err(reject);
+            }
+            // Of keys that count no more.
+            Err(_reject) => {}
+        }
+        Ok(())
     }
 
     pub(crate) fn keep(&self) -> Kept {
-        let metadata = self.view.as_ref().map(|view| view.metadata.clone());
-        Kept { root: self.root.clone(), metadata }
+        let view = self.view.as_ref().map(|view| &view.metadata);
+        Kept { root: self.root.clone(), metadata: view.or(self.unread.as_ref()).cloned() }
     }
 
     /// Follows newer roots, oldest first; whether there was one. Each is signed by the keys of the one before and by its own. What
@@ -154,8 +172,10 @@ impl Repository {
         let followed = roots.iter().try_for_each(|root| self.follow_one(root));
         let advanced = self.parsed.signed.version > newest;
         if advanced {
-            let metadata = self.view.take().map(|view| view.metadata);
-            self.view = metadata.and_then(|metadata| self.load(metadata).ok());
+            let view = self.view.take().map(|view| view.metadata);
+            self.unread = view.or(self.unread.take());
+            // As when it was kept.
+            let _later = self.read_kept();
         }
         if advanced { Ok(true) } else { followed.map(|()| false) }
     }
@@ -180,6 +200,7 @@ impl Repository {
     /// # Errors
     /// [`Reject`].
     pub fn take(&mut self, metadata: Metadata, now_s: u64) -> Result<bool, Reject> {
+        self.read_kept()?;
         if self.view.as_ref().is_some_and(|view| view.metadata == metadata) {
             return Ok(false);
         }

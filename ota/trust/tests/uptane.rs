@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use shoal_trust::author::{self, Roles};
-use shoal_trust::{Metadata, ROOTS, RejectTarget, Target, Trust, Why, document_name};
+use shoal_trust::{
+    Map, Metadata, ROOTS, RejectMap, RejectTarget, Target, Trust, Why, document_name,
+};
 use shoal_wire::SecretKey;
 
 /// Some time after which metadata end.
@@ -353,4 +355,13 @@ fn what_is_no_metadata_is_refused() {
         assert_eq!(give(&mut trust, "image", &half, NOW_S), Err(Why::Malformed));
         assert!(!trust.take("tuf/region-9", b"", NOW_S).unwrap());
     });
+}
+
+/// Of two that must agree, both would be the same.
+#[test]
+fn a_map_that_names_a_repository_twice_is_refused() {
+    assert!(Map::parse(MAP).is_ok());
+    let twice = MAP.replace(r#"["image","region-0"]"#, r#"["image","image"]"#);
+    let refused = Map::parse(&twice).unwrap_err();
+    assert!(matches!(&refused, RejectMap::Twice(name) if name == "image"), "{refused}");
 }

@@ -9,7 +9,7 @@ use crate::clip::{Clips, Footage, copy_error};
 use crate::fit::Source;
 use crate::form::Form;
 use crate::grid::Geometry;
-use crate::hindsight::{Known, weights};
+use crate::hindsight::{Known, weight};
 use crate::opinion::Did;
 use crate::package::Description;
 use shoal_hal::Span;
@@ -182,7 +182,7 @@ impl<'a> MixedBatch<'a> {
         let rows = (HORIZON_S * footage.rate_hz()).round() as usize;
         let known = |at| Known::of(&footage.motion(at).unwrap_or_default(), &geometry);
         let came: Vec<Known> = (at..=span.last.min(at + rows)).map(known).collect();
-        let weight = weights(&came, footage.rate_hz(), HORIZON_S).into_iter().next()?;
+        let weight = weight(&came, footage.rate_hz(), HORIZON_S)?;
         Some((bin, weight))
     }
 

@@ -16,6 +16,7 @@ use shoal_runtime::engine::{EngineError, Session};
 
 use super::SessionPredictorError;
 use super::habits::Habits;
+use super::imitation::VARIETY_MIN;
 use super::session::check;
 use crate::clip::{Footage, to_planes};
 use crate::form::{Form, FormError, arrange};
@@ -327,15 +328,19 @@ pub fn agreement(
         drives: Vec::new(),
         skill: None,
     };
+    let mut varied = Vec::new();
     for drive in drives {
         let split = drive.split(context);
         let past = Past::of(drive, split.spans(Part::Tuning), geometry);
         let of = |span: &Span| (span.first + context - 1..=span.last).collect::<Vec<usize>>();
         let moments: Vec<usize> = split.spans(part).iter().flat_map(of).collect();
+        varied.push(past.habits.variety(policy.accelerates()) >= VARIETY_MIN);
         report.drives.push(compare(policy, drive, &moments, &past, geometry)?);
     }
+    // As in packs: where a driver does one thing, being nearly right is thousands of times as far as being right.
     let skills = || {
-        let first = report.drives.iter().filter_map(|drive| drive.predictors.first());
+        let counted = report.drives.iter().zip(&varied).filter(|(_drive, varied)| **varied);
+        let first = counted.filter_map(|(drive, _varied)| drive.predictors.first());
         first.filter_map(|policy| policy.skill)
     };
     let count = skills().count();

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Logits are those of the last position, the predicted row's. Scale 1 is the model as it is. Where two
-//! predictions are compared, rows come in blocks of [`BLOCK_TOKENS`]: tokens that follow each other err
-//! together, and an interval over single ones would be too narrow.
+//! predictions are compared, rows come in blocks of [`BLOCK_TOKENS`], of codes of at least a second's frames: tokens that follow
+//! each other err together, as do those of one frame, and an interval over single ones would be too narrow.
 
 mod report;
 mod session;
@@ -19,7 +19,7 @@ use crate::tokens::{TokenLog, TokenRows};
 use serde::{Deserialize, Serialize};
 use shoal_runtime::engine::EngineError;
 
-/// Rows of one block.
+/// Rows of one block, at least.
 pub const BLOCK_TOKENS: usize = 20;
 
 /// Draws of the block bootstrap.
@@ -50,10 +50,10 @@ impl Nats {
     /// Room for the nats of some rows; the blocks are set.
     fn room(rows: &TokenRows<'_>) -> Self {
         let mut block = Vec::with_capacity(rows.count());
-        let mut first = 0;
+        let (mut first, long) = (0, rows.second().max(BLOCK_TOKENS));
         for (_, piece) in rows.pieces() {
-            block.extend((0..piece.len()).map(|row| first + (row / BLOCK_TOKENS) as u32));
-            first += piece.len().div_ceil(BLOCK_TOKENS) as u32;
+            block.extend((0..piece.len()).map(|row| first + (row / long) as u32));
+            first += piece.len().div_ceil(long) as u32;
         }
         Nats { each: Vec::with_capacity(block.len()), block }
     }
@@ -194,6 +194,24 @@ mod tests {
         let nats = Nats::of(&rows, |_, _| 1.0);
         let lengths: Vec<usize> = nats.block.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
         assert_eq!(lengths, [20, 2, 10]);
+    }
+
+    /// A frame's codes err together: two frames a second of sixteen codes are blocks of 32.
+    #[test]
+    fn blocks_of_codes_are_a_second() {
+        let toml = "rate_hz = 2.0\n[tokens]\ninput = 'tokens'\nrows = 16\nvocabulary = 16\nframe = 16\n\
+             place = 'place'\n[next_token]\noutput = 'logits'\n";
+        let package = crate::package::Description::parse("model.toml", toml, "test").unwrap();
+        let form = TokenForm::of(&package).unwrap();
+        let codes = (0..640).map(|row| row % 16).collect();
+        let logs = [TokenLog::of_codes("codes", codes, &form).unwrap()];
+        let rows = TokenRows::of_part(&logs, Part::HeldOut, &form).unwrap();
+        let nats = Nats::of(&rows, |_, _| 1.0);
+        let mut lengths: Vec<usize> =
+            nats.block.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
+        let last = lengths.pop().unwrap();
+        assert!(lengths.len() > 2 && lengths.iter().all(|length| *length == 32), "{lengths:?}");
+        assert!(last <= 32, "{last}");
     }
 
     #[test]

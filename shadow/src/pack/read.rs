@@ -1,13 +1,13 @@
 //! Reading a pack: nothing is used before its hash is known to be right.
 
-use super::manifest::{Manifest, ManifestError, PackPart};
+use super::manifest::{Manifest, ManifestError, Metric, PackPart};
 use super::rows::{RejectRow, Row, leader_from_bytes};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, PARTS, part_file};
 use crate::clip::{Clips, Footage, Frames, FramesError};
 use crate::digits;
 use crate::grid::Geometry;
 use crate::measure::DriveClips;
-use crate::measure::imitation::{ActedRun, DriveActs, Habits};
+use crate::measure::imitation::{ActedRun, DriveActs, Habits, VARIETY_MIN};
 use crate::opinion::Did;
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Leader;
@@ -204,6 +204,21 @@ impl Pack {
             }
         }
         Ok(self.habits.get_or_init(|| habits))
+    }
+
+    /// Whether there is anything to measure on: of frames a drive that moves enough to be counted, of actions one whose driver does
+    /// more than one thing.
+    ///
+    /// # Errors
+    /// [`ReadPackError`], naming the file.
+    pub fn is_counted(&self) -> Result<bool, ReadPackError> {
+        if self.manifest.metric == Metric::Skill {
+            return Ok(self.manifest.is_counted());
+        }
+        let counts = |habits: &Habits| {
+            [true, false].iter().any(|accelerates| habits.variety(*accelerates) >= VARIETY_MIN)
+        };
+        Ok(self.habits()?.iter().any(counts))
     }
 
     /// What is measured when this part is asked for: every drive on that part, or, where it is too short to fill all four,

@@ -24,7 +24,6 @@ mod key;
 mod open;
 mod put;
 mod recent;
-mod sample;
 mod span;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +39,6 @@ use self::key::StoreKey;
 pub use self::open::{OpenReplayError, OpenReport};
 pub use self::put::{NewSpan, PutError, Stored};
 pub use self::recent::Recent;
-pub use self::sample::{ClipAt, Sampler};
 pub use self::span::{Priority, Reason, StoredSpan};
 use crate::clip::Frames;
 
@@ -121,10 +119,10 @@ pub enum ReadReplayError {
     /// The span has no such frames.
     #[error("span {id} has {frames} frames, not {range:?}")]
     Range { id: u64, frames: u32, range: Range<u32> },
-    /// The file is not what was written: the span is not drawn again and goes first.
+    /// The file is not what was written: the span is not read again and goes first.
     #[error("span {id} in {}: {damage}", path.display())]
     Damaged { id: u64, path: PathBuf, damage: Damage },
-    /// The disk does not give the file back: the span is not drawn again and goes first.
+    /// The disk does not give the file back: the span is not read again and goes first.
     #[error("cannot read {} (span {id})", path.display())]
     Disk { id: u64, path: PathBuf, source: io::Error },
 }
@@ -186,6 +184,18 @@ impl Replay {
     /// Spans that turned out not to be readable since the store was opened, by number.
     pub fn unreadable(&self) -> impl Iterator<Item = &Unreadable> {
         self.unreadable.values()
+    }
+
+    /// How many clips of so many frames there are in the spans that are, as far as is known, readable.
+    ///
+    /// # Panics
+    /// If a clip has no frame.
+    #[must_use]
+    pub fn clips(&self, clip_frames: u32) -> u64 {
+        assert!(clip_frames > 0, "a clip has frames");
+        let readable = self.spans.values().filter(|span| !self.unreadable.contains_key(&span.id));
+        let of = |span: &StoredSpan| u64::from(span.frames.saturating_sub(clip_frames - 1));
+        readable.map(of).sum()
     }
 
     /// Every span, by number.

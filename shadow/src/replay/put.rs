@@ -26,7 +26,7 @@ pub struct NewSpan<'a> {
     pub shape: FrameShape,
     /// What opened the span.
     pub reason: Reason,
-    /// What it is evicted and drawn by.
+    /// What it is evicted by, and read back before others.
     pub priority: Priority,
     /// The frames, RGB, HWC, in order, each with the motion if it was known.
     pub moments: &'a [StoredMoment<'a>],

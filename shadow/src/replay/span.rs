@@ -29,7 +29,7 @@ impl Reason {
     }
 }
 
-/// What a span is evicted by, lowest first, and drawn by: a share of 1 in steps of 2⁻³².
+/// What a span is evicted by, lowest first, and read back by, highest first: a share of 1 in steps of 2⁻³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u32);
 
@@ -66,7 +66,7 @@ pub struct StoredSpan {
     pub frames: u32,
     /// What opened it.
     pub reason: Reason,
-    /// What it is evicted and drawn by.
+    /// What it is evicted by, and read back before others.
     pub priority: Priority,
     /// SHA-256 of its file, which is named after it.
     pub sha256: [u8; 32],

@@ -422,6 +422,10 @@ impl Board {
             Some(before) => self.retained.insert(lost.topic.clone(), before),
             None => self.retained.remove(&lost.topic),
         };
+        // What was left there again since an earlier loss is lost with it.
+        for earlier in self.lost.iter_mut().filter(|earlier| earlier.topic == lost.topic) {
+            earlier.mended = false;
+        }
         self.lost.push(lost);
     }
 

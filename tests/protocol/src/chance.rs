@@ -9,7 +9,7 @@ impl Dice {
     /// Dice of a seed, for one use.
     #[must_use]
     pub fn new(seed: u64, of: u64) -> Self {
-        Dice(Draws::new(Purpose::Replay, seed, of, 0))
+        Dice(Draws::new(Purpose::World, seed, of, 0))
     }
 
     /// Whether what has this chance happens.

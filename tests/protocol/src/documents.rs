@@ -152,6 +152,12 @@ impl Fleet {
         key(self.seed, if self.roots.is_some() { 3 } else { 1 })
     }
 
+    /// Whether the weights of the utility may move.
+    #[must_use]
+    pub fn has_told_another_utility(&self) -> bool {
+        self.utilities > 0
+    }
+
     /// Whether the newest utility document does not follow the one before.
     #[must_use]
     pub fn is_mistaken(&self) -> bool {

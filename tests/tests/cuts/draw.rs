@@ -96,7 +96,7 @@ const EACH: [Kind; 7] =
 
 /// So many cuts of a seed; with `clocks`, some move clocks.
 pub(crate) fn cuts(count: usize, seed: u64, clocks: bool) -> Vec<Cut> {
-    let mut dice = Dice(Draws::new(Purpose::Replay, seed, 78, 0));
+    let mut dice = Dice(Draws::new(Purpose::World, seed, 78, 0));
     let mut deck = Vec::new();
     let mut cuts = Vec::new();
     for number in 0..count {

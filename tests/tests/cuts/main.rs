@@ -166,7 +166,7 @@ impl<'a> Play<'a> {
     fn forge(&self, seed: u64) {
         let broker: SocketAddr =
             format!("{}:1883", shaper::address(node(Target::Broker))).parse().unwrap();
-        let mut draws = Draws::new(Purpose::Replay, seed, 79, 0);
+        let mut draws = Draws::new(Purpose::World, seed, 79, 0);
         let keys: Vec<String> = (0..VEHICLES as u32)
             .map(|number| self.stage.fleet.key(number).public().id().to_string())
             .collect();

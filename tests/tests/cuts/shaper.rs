@@ -144,7 +144,7 @@ impl Shaper {
                 free_at: [Duration::ZERO; 2],
                 counts: Counts::default(),
                 flows: Vec::new(),
-                draws: Draws::new(Purpose::Replay, seed, 77, node as u64),
+                draws: Draws::new(Purpose::World, seed, 77, node as u64),
                 trap: None,
             };
             nodes.push(Node { tun, line: Mutex::new(line) });

@@ -10,7 +10,7 @@ use shoal_shadow::clip::to_planes;
 use shoal_shadow::measure::imitation::Habits;
 use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::measure::{Predictor as _, SessionPredictor};
-use shoal_shadow::observe::{ObserveOptions, Observer, Surprise};
+use shoal_shadow::observe::{ObserveError, ObserveOptions, Observer, Surprise};
 use shoal_shadow::opinion::{Did, Opinion};
 use shoal_shadow::package::{Description, Layout};
 use shoal_shadow::quantile::Calibrated;
@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub(super) disagreement: Option<f32>,
     /// There was no time to look at it.
     pub(super) shed: bool,
+    /// The vehicle's own model said nothing that is a number.
+    blind: bool,
 }
 
 /// What a vehicle watches the road with. Predictions write into buffers that are there.
@@ -51,6 +53,10 @@ pub(super) struct Watch {
     pub(super) saw: Sums,
     /// The one on trial cannot be used.
     pub(super) failed: bool,
+    /// Moments in a row in which the vehicle's own model said nothing that is a number.
+    pub(super) blind: u32,
+    /// Whether that is the one that foresees; else the policy.
+    foresees: bool,
     budget: FrameBudget,
     clock: fn() -> Duration,
 }
@@ -101,6 +107,8 @@ impl Watch {
             run: 0,
             saw: Sums::default(),
             failed,
+            blind: 0,
+            foresees: agent.foresees(),
             budget: FrameBudget::new(agent.config.engine.frame_time_max),
             clock: agent.clock,
         })
@@ -141,6 +149,7 @@ impl Watch {
             let begun = (self.clock)();
             let compared = self.compare(index)?;
             self.budget.handle_look((self.clock)().saturating_sub(begun));
+            self.blind = if compared.0.blind { self.blind.saturating_add(1) } else { 0 };
             compared
         } else {
             self.shed(index)
@@ -177,20 +186,25 @@ impl Watch {
         let Watch { foresight, policy, disagreement, recent, saw, failed, run, clock, .. } = self;
         let (mut seen, mut parted) = (Seen::default(), Parted::default());
         if let Some(foresight) = foresight.as_mut().filter(|it| *run >= it.context()) {
-            let (surprise, calibrated) = foresight.look(recent, index, saw, failed, *clock)?;
-            (seen.surprise, seen.rank) = (Some(surprise.value), calibrated.rank);
+            let looked = is_number(foresight.look(recent, index, saw, failed, *clock))?;
+            seen.blind = self.foresees && looked.is_none();
+            if let Some((surprise, calibrated)) = looked {
+                (seen.surprise, seen.rank) = (Some(surprise.value), calibrated.rank);
+            }
             // A model that foresees says what it would have done in the moment before the one that came.
             let did = recent.get(index - 1).and_then(|(_frame, motion)| motion);
             if let (None, Some(disagreement), Some(did)) = (&policy, &mut *disagreement, did)
                 && let Some(would) = foresight.active.action()?
             {
-                parted = disagreement.output(index, would, &did)?;
+                let output = disagreement.output(index, would, &did);
+                parted = is_number(output.map_err(AgentError::from))?.unwrap_or_default();
             }
         }
         if let Some(policy) = policy.as_mut().filter(|it| *run + 1 >= it.context()) {
             let did = recent.get(index).and_then(|(_frame, motion)| motion).unwrap_or_default();
             let seen_of = disagreement.as_ref().map(|it| it.did(&did)).unwrap_or_default();
             let opinion = policy.look(recent, index, (&seen_of, *clock), saw, failed)?;
+            seen.blind |= !self.foresees && opinion.is_none();
             if let (Some(disagreement), Some(opinion)) = (disagreement, opinion) {
                 parted = disagreement.opinion(index, &opinion, &did);
             }
@@ -327,6 +341,14 @@ impl Acting {
             self.habits.add(did, 1.0);
         }
         Ok(opinion)
+    }
+}
+
+/// `None`: what the model said is no number.
+fn is_number<T>(looked: Result<T, AgentError>) -> Result<Option<T>, AgentError> {
+    match looked {
+        Err(AgentError::Observe(ObserveError::NotFinite { .. })) => Ok(None),
+        looked => looked.map(Some),
     }
 }
 

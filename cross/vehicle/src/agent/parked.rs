@@ -75,6 +75,8 @@ impl Agent {
                 }
                 Output::Measure(nominee) => {
                     let value = self.measure_nominee(&mut bench, nominee, pack)?;
+                    // What diverged is worse than anything.
+                    let value = if value.is_finite() { value } else { f32::MIN };
                     tell(Tell::Measured { nominee, skill: value });
                     Some(Input::Measured { nominee, value })
                 }
@@ -128,7 +130,7 @@ impl Agent {
 
     /// Clips that can be drawn from replay.
     pub(crate) fn clips(&self) -> usize {
-        self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips() as usize
+        self.replay.clips(self.form.context as u32 + 1) as usize
     }
 
     /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted, or the first of them. One
@@ -272,7 +274,19 @@ impl Agent {
     /// Removes what only served this night.
     fn tidy(&self, bench: &Bench<'_>) -> Result<(), AgentError> {
         let candidates = bench.candidates.keys().map(|steps| self.candidate_path(*steps));
-        candidates.chain([self.checkpoint_path()]).try_for_each(remove_if_there)
+        let candidates: Vec<PathBuf> = candidates.chain(self.left_candidates()).collect();
+        candidates.into_iter().chain([self.checkpoint_path()]).try_for_each(remove_if_there)
+    }
+
+    /// Those of starts before this one. A folder that cannot be listed is left as it is.
+    fn left_candidates(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = std::fs::read_dir(&self.state).into_iter().flatten().flatten();
+        let is_one = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let steps = name.and_then(|name| name.strip_prefix("candidate-"));
+            steps.is_some_and(|steps| steps.parse::<u32>().is_ok())
+        };
+        entries.map(|entry| entry.path()).filter(is_one)
     }
 }
 

@@ -359,7 +359,10 @@ impl Agent {
             return Ok(None);
         };
         record.running = true;
-        self.keep_trial(&record)?;
+        // Where there is no room the vehicle still drives, and watches: should the program end, that is not counted.
+        if let Err(error) = self.keep_trial(&record) {
+            warn!(%error, "that an adapter on trial is watched is not written down");
+        }
         Ok(Some(record))
     }
 
@@ -371,7 +374,11 @@ impl Agent {
         failed: bool,
     ) -> Result<Tried, AgentError> {
         record.watched(saw, failed);
-        self.keep_trial(&record)?;
+        if let Err(error) = self.keep_trial(&record) {
+            // As if it had not been seen: it is watched again.
+            warn!(%error, "what was seen of an adapter on trial is not written down");
+            return Ok(self.trial()?.map_or_else(|| record.tried(), |kept| kept.tried()));
+        }
         self.follow(&mut record)?;
         Ok(record.tried())
     }

@@ -9,13 +9,16 @@ use shoal_hal::{AdapterSlots, Drive, FrameShape, Moment, Moments, Span};
 use shoal_shadow::replay::{NewSpan, Recent};
 use shoal_shadow::trigger::Capture;
 use shoal_swarm::campaign::Mine;
+use tracing::warn;
 
 use super::eyes::Watch;
-use super::trial::{Record, Sums};
+use super::trial::{Record, Sums, Why};
 use super::{Agent, AgentError, Tell};
 
 /// After so many moments what was seen of an adapter on trial is kept, and thought about: a cut takes no more.
 const LOOKED_AT: u32 = 100;
+/// So many moments in a row without a number are more than one strange scene.
+const BLIND_MAX: u32 = 100;
 
 /// What is being driven.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,6 +141,9 @@ impl Agent {
             if let Some(frame) = moment.frame {
                 let seen = watch.moment(frame, moment.motion, index, chance)?;
                 self.keep(&mut watch, about, &mut tell);
+                if watch.blind >= BLIND_MAX {
+                    self.leave_blind(&mut watch, about, &mut tell)?;
+                }
                 if watch.saw.moments >= LOOKED_AT
                     && let Some(record) = campaign.take()
                 {
@@ -161,6 +167,30 @@ impl Agent {
         self.gap(&mut watch, about, &mut tell);
         self.judge(&watch, campaign, &mut tell)?;
         ended
+    }
+
+    /// The model has said nothing that is a number for a while: an adapter that a campaign put to use is gone back from.
+    fn leave_blind(
+        &mut self,
+        watch: &mut Watch,
+        about: &About<'_>,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Result<(), AgentError> {
+        watch.blind = 0;
+        let kept = self.tried()?.filter(|tried| tried.mine == Mine::Kept);
+        let Some(tried) =
+            kept.map(|kept| self.go_back(kept.ask.number, Why::Failed)).transpose()?
+        else {
+            warn!(moments = BLIND_MAX, "the model says nothing that is a number");
+            return Ok(());
+        };
+        warn!(moments = BLIND_MAX, "the model says nothing that is a number: going back");
+        self.gap(watch, about, tell);
+        *watch = Watch::new(self)?;
+        if let Some(tried) = tried {
+            tell(Tell::Tried(tried));
+        }
+        Ok(())
     }
 
     /// Nothing that comes follows what was: spans end here.
@@ -380,5 +410,47 @@ mod tests {
             state = left;
         }
         assert_eq!(Agent::shipped("world", &state).tried().unwrap().unwrap().mine, Mine::GoneBack);
+    }
+
+    /// A scene that takes the numbers of a kept adapter beyond all bounds ends neither the drive nor, each time again, the program.
+    #[test]
+    fn an_adapter_that_says_nothing_that_is_a_number_is_gone_back_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut agent = Agent::shipped("world", folder.path());
+        let form = agent.form().clone();
+        let frames = BLIND_MAX as usize + 60;
+        let road = Road { region: Region::ALL[0], seed: 7 };
+        let road = road.render(form.shape, form.rate_hz, frames);
+        let all = [Span { first: 0, last: frames - 1 }];
+        let (particle, approval) = (ParticleId::new([1; 32]), RecordId::new([9; 32]));
+        let most = u16::MAX;
+        let watch = Limits { moments_min: 10, worse_max: most, apart_max: most, latency_max: most };
+        let start = Adapter::start(Arc::clone(agent.layout()), 3);
+        agent.put_on_trial(&start, Ask { number: 1, particle, approval, watch }).unwrap();
+        agent.drive_again(&road, &all, |_tell| {}).unwrap();
+        assert_eq!(agent.tried().unwrap().unwrap().mine, Mine::Kept);
+        // In the place of what was kept: over the other slot.
+        let values = start.values().iter().map(|value| value.signum() * f32::MAX);
+        let wild = Adapter::from_values(Arc::clone(agent.layout()), values.collect()).unwrap();
+        for _slot in 0..2 {
+            super::super::keep::stage(&mut agent.slots, &wild).unwrap();
+            agent.slots.confirm().unwrap();
+        }
+        let (mut seen, mut told) = (0, None);
+        agent
+            .drive_again(&road, &all, |tell| match tell {
+                Tell::Moment { surprise, .. } => seen += u32::from(surprise.is_some()),
+                Tell::Tried(tried) => told = Some((tried.mine, tried.why)),
+                Tell::NotStored(_)
+                | Tell::Trial { .. }
+                | Tell::Trained { .. }
+                | Tell::Measured { .. }
+                | Tell::Night(_)
+                | Tell::Unreadable(_)
+                | Tell::TrainingFailed(_) => {}
+            })
+            .unwrap();
+        assert_eq!(told, Some((Mine::GoneBack, Some(Why::Failed))));
+        assert!((20..60).contains(&seen), "{seen}: those after it was gone back from");
     }
 }

@@ -181,7 +181,12 @@ impl CanConfig {
             None => None,
             Some(signal) => {
                 let values = table.numbers("parked_values")?;
-                Some((signal, values.ok_or_else(|| table.missing("parked_values"))?))
+                let values = values.ok_or_else(|| table.missing("parked_values"))?;
+                if values.is_empty() {
+                    let want = "at least one value: by none the vehicle is never parked";
+                    return Err(table.refuse("parked_values", "an empty list", want));
+                }
+                Some((signal, values))
             }
         };
         let rate = |key, most| Ok(table.integer(key, 10_000..=most)?.map(|rate| rate as u32));
@@ -286,6 +291,7 @@ mod tests {
             ("[can]\ndbc = \"x\"\nlisten_only = false\n", "bit_rate"),
             ("[can]\ndbc = \"x\"\nbit_rate = 500\n", "10000"),
             ("[can]\ndbc = \"x\"\nparked = \"A.B\"\n", "parked_values"),
+            ("[can]\ndbc = \"x\"\nparked = \"A.B\"\nparked_values = []\n", "never parked"),
             ("[conditions]\nparked_after = 3\n", "`parked_after_s`"),
         ] {
             let error = refused(toml);

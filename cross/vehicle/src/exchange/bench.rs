@@ -127,7 +127,7 @@ impl Bench {
             if pack.parts().is_empty() {
                 return Err(BenchError::EmptyPack { id: pack.manifest().id.clone() });
             }
-            if !pack.manifest().is_counted() {
+            if !pack.is_counted()? {
                 return Err(BenchError::Uncounted { id: pack.manifest().id.clone() });
             }
             let metric = pack.manifest().metric;
@@ -215,11 +215,12 @@ impl Bench {
     }
 
     /// Numbers of the packs that something is asked on, and what; by what the first is of where nothing is asked for, and on the
-    /// vehicle's own roads.
+    /// vehicle's own roads. A policy by what it gains at imitation: what ships is beyond the end of that scale (docs/decisions/0092).
     fn by_pack(&self, asked: &[Asked], on: On) -> Vec<(usize, Vec<By>)> {
         if asked.is_empty() || on == On::Own {
-            let usual = self.measures().into_iter().take(1);
-            return vec![(0, usual.map(|(_pack, metric)| metric).collect())];
+            let usual = self.measures().into_iter().take(1).map(|(_pack, metric)| metric);
+            let gained = |of| if of == By::Imitation { By::ImitationGain } else { of };
+            return vec![(0, usual.map(gained).collect())];
         }
         let of_pack = |number| {
             let hash = self.hash(number);

@@ -183,8 +183,9 @@ impl Exchange {
         if already {
             return Ok(());
         }
+        let held = *session && !*listening;
         (*listening, *session) = (listen, listen);
-        line.listen(&self.board, listen);
+        line.listen(&self.board, listen, held);
         if listen && line.connected() {
             let presence = self.say_presence(Activity::Exchanging)?;
             self.promotion.said(presence);

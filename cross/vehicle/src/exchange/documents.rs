@@ -278,7 +278,7 @@ impl Documents {
                     return Ok(None);
                 }
                 self.pages.insert(index, page.bytes().to_vec());
-                self.fill_pages();
+                self.fill_page(page);
                 Ok(Some(News::Roster))
             }
             Record::WindowPlan(plan) => {
@@ -406,7 +406,16 @@ impl Documents {
         self.pages.iter().map(|(index, page)| (*index, page.as_slice()))
     }
 
-    /// Gives the keyring what pages there are.
+    /// Gives the keyring a page that its head names.
+    fn fill_page(&mut self, page: &Verified<'_, RosterPage<'_>>) {
+        let Some(head) = self.envelope(Kind::Roster).map(<[u8]>::to_vec) else { return };
+        let Ok(head) = verified::<Roster<'_>>(&head, &self.keyring) else { return };
+        if let Err(error) = self.keyring.page(&head, page) {
+            warn!(%error, "a page of the roster is refused");
+        }
+    }
+
+    /// Gives the keyring what pages there are, of a head that is new.
     fn fill_pages(&mut self) {
         let Some(head) = self.envelope(Kind::Roster).map(<[u8]>::to_vec) else { return };
         let Ok(head) = verified::<Roster<'_>>(&head, &self.keyring) else { return };

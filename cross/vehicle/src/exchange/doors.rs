@@ -89,11 +89,12 @@ impl Exchange {
                             "the window plan counts no more: no window opens before a newer one is here; `shoal fleet plan DIR --renew` signs it"
                         );
                     }
-                    Because::NoPlan
-                    | Because::NoTime
-                    | Because::Between
-                    | Because::Past
-                    | Because::Spent => debug!(?because, "window closed"),
+                    Because::Past => warn!(
+                        "the clock says a window before the last one taken part in: it was ahead then, or is behind now; none opens until that one is over"
+                    ),
+                    Because::NoPlan | Because::NoTime | Because::Between | Because::Spent => {
+                        debug!(?because, "window closed")
+                    }
                 }
                 self.tell_swarm(Input::Phase(swarm::Phase::Closed));
                 if self.line_for() == Some(For::Window) {
@@ -331,6 +332,8 @@ impl Exchange {
         let Some(mut line) = self.line.take() else { return };
         self.version = line.link().version();
         let purpose = line.purpose();
+        // Else chunks of what it was fetching when the network went would come for as long as the session lasts.
+        self.tonight.resumes &= !line.link().leaves();
         let used = line.close();
         self.run.metrics.connected(false);
         self.count_bytes(used, purpose);

@@ -6,7 +6,7 @@ use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
 use shoal_swarm::utility::{Utility, to_value};
 use shoal_window::RejectTransfer;
-use shoal_wire::v1::{CHUNKS_MAX, NonceFields, RefusalCode, SLOTS};
+use shoal_wire::v1::{CHUNKS_MAX, NonceFields, RefusalCode, Role, SLOTS};
 use shoal_wire::{Leaf, Topic};
 use tracing::{debug, info, warn};
 
@@ -226,6 +226,7 @@ impl Exchange {
         if topic.publisher() == self.me {
             self.came_back(text, bytes)?;
         }
+        self.mind_old(topic, record, &taken, bytes)?;
         match taken {
             Ok(_) => Ok(()),
             // What was retained long ago comes with every window.
@@ -242,6 +243,41 @@ impl Exchange {
                 Ok(())
             }
         }
+    }
+
+    /// A header that came too late waits for a vote that takes its particle for best; whichever comes first, a vehicle that was away
+    /// when that was elected learns whose it is.
+    fn mind_old(
+        &mut self,
+        topic: &Topic<'_>,
+        record: &Record<'_>,
+        taken: &Result<bool, Reject>,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
+        match (record, taken) {
+            (Record::Vote(vote), Ok(true)) => {
+                let Some(best) = vote.body().fields().best else { return Ok(()) };
+                for (text, header) in self.particles.take_old(best) {
+                    if let Ok(topic) = Topic::decode(&text) {
+                        self.message(&topic, &text, &header)?;
+                    }
+                }
+            }
+            (
+                Record::ParticleHeader(header),
+                Err(Reject::Record(
+                    RejectRecord::WrongWindow { .. } | RejectRecord::Expired { .. },
+                )),
+            ) => {
+                let Leaf::Particle { slot } = topic.leaf() else { return Ok(()) };
+                if header.body().fields().role != Role::Contribution {
+                    let (place, id) = ((header.head().key, slot), header.body().id());
+                    self.particles.keep_old(place, id, &topic.text(), bytes);
+                }
+            }
+            (_, _) => {}
+        }
+        Ok(())
     }
 
     /// Hands in what merges, and its window; `None` of other kinds, and before the vehicle has joined.

@@ -343,21 +343,23 @@ impl Exchange {
         }
     }
 
-    /// After a start: what was tuned is handed in again, or the tuning goes on, or the first one begins.
+    /// After a start: what was tuned from where the swarm says that the vehicle stands is handed in again, or the tuning from there goes
+    /// on, or begins: the power may have gone when a move was written down and its tuning was not.
     pub(super) fn resume_tuning(&mut self) -> Result<(), ExchangeError> {
-        let Some(start) = self.start.clone() else { return Ok(()) };
-        let Some(tuning) = self.tuning()? else { return self.tune(start, 0) };
-        let from = self.vault.blob(&tuning.from)?.map(|values| flat(&values));
-        let from = from.filter(|from| from.len() == start.len());
-        let Some(from) = from else { return self.tune(start, tuning.window) };
-        let tuned = tuning.tuned.map(|hash| self.vault.blob(&hash)).transpose()?.flatten();
+        let Some(swarm) = &self.swarm else { return Ok(()) };
+        let (from, window) = (swarm.position().clone(), swarm.window());
+        let name = ValuesHash::of(&from);
+        let tuning = self.tuning()?.filter(|tuning| tuning.from == *name.bytes());
+        let window = tuning.map_or(window, |tuning| tuning.window);
+        let tuned = tuning.and_then(|tuning| tuning.tuned);
+        let tuned = tuned.map(|hash| self.vault.blob(&hash)).transpose()?.flatten();
         match tuned.map(|values| flat(&values)) {
             Some(values) => {
-                self.tuning = Some(ValuesHash::of(&from));
+                self.tuning = Some(name);
                 self.hand_in_tuned(&values);
                 Ok(())
             }
-            None => self.tune(from, tuning.window),
+            None => self.tune(from, window),
         }
     }
 }

@@ -385,9 +385,12 @@ impl Line {
         }
     }
 
-    /// Listens to what vehicles say came of a campaign, or no longer.
-    pub fn listen(&mut self, board: &Board, listen: bool) {
+    /// Listens to what vehicles say came of a campaign, or no longer. `held`: the broker's session may do so since a line before.
+    pub fn listen(&mut self, board: &Board, listen: bool, held: bool) {
         for filter in &board.outcomes() {
+            if held {
+                self.link.let_go(filter);
+            }
             if listen {
                 self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
             } else {

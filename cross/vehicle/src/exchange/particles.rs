@@ -17,6 +17,8 @@ use super::weights::decode;
 
 /// Less than this a period, and an attempt to fetch a particle ends.
 const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(10) };
+/// So many headers that came too late are kept, at most.
+const OLD_MAX: usize = 1024;
 /// Attempts in a row before a publisher is given up.
 const ATTEMPTS_MAX: u8 = 3;
 
@@ -40,12 +42,26 @@ pub struct Particles {
     /// Of an adapter of this vehicle's model: no more are ever decoded.
     values: usize,
     headers: BTreeMap<ParticleId, Known>,
+    /// Headers that were too old to count, by who signed them and the slot: a vote may name one of them as best yet.
+    old: BTreeMap<(KeyId, u8), Old>,
     coming: BTreeMap<ParticleId, Coming>,
+    /// How many were asked for.
+    count: u64,
+}
+
+/// A header that came too late.
+#[derive(Debug)]
+struct Old {
+    particle: ParticleId,
+    topic: String,
+    envelope: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Coming {
     fetch: Fetch,
+    /// It was asked for after all with lower numbers.
+    number: u64,
     of: Wanted,
     /// Of whom else it is wanted: who asked for that one is told nothing of this one.
     next: Option<Wanted>,
@@ -111,7 +127,35 @@ fn transfer_key(particle: ParticleId, key: &str) -> String {
 impl Particles {
     /// No particle yet, of what stands on this board, and adapters of so many values.
     pub const fn new(board: Board, values: usize) -> Self {
-        Particles { board, values, headers: BTreeMap::new(), coming: BTreeMap::new() }
+        let headers = BTreeMap::new();
+        Particles {
+            board,
+            values,
+            headers,
+            old: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    /// Keeps a header that was too old to count, as it stood at its topic.
+    pub fn keep_old(
+        &mut self,
+        place: (KeyId, u8),
+        particle: ParticleId,
+        topic: &str,
+        envelope: &[u8],
+    ) {
+        if self.old.len() < OLD_MAX || self.old.contains_key(&place) {
+            let (topic, envelope) = (topic.into(), envelope.into());
+            self.old.insert(place, Old { particle, topic, envelope });
+        }
+    }
+
+    /// The headers of this particle that were too old, with their topics: a vote names it.
+    pub fn take_old(&mut self, particle: ParticleId) -> Vec<(String, Vec<u8>)> {
+        let named = self.old.extract_if(.., |_place, old| old.particle == particle);
+        named.map(|(_place, old)| (old.topic, old.envelope)).collect()
     }
 
     /// Knows the header of a particle, and who signed it; of two publishers' the first one will do.
@@ -145,11 +189,6 @@ impl Particles {
     /// The header's envelope.
     pub fn header(&self, particle: ParticleId) -> Option<&[u8]> {
         self.headers.get(&particle).map(|known| known.envelope.as_slice())
-    }
-
-    /// How many particles are on their way.
-    pub fn coming(&self) -> usize {
-        self.coming.len()
     }
 
     /// Reads a particle out of the vault, or begins to fetch it; of another publisher once the one that was asked does not have it.
@@ -192,7 +231,9 @@ impl Particles {
         let Ok(fetch) = fetch(transfer, &self.board, of.publisher, of.slot) else {
             return Ok(Some(Got::Missing(particle)));
         };
-        let coming = Coming { fetch, of, next: None, attempts: 0, unanswered };
+        self.count = self.count.saturating_add(1);
+        let number = self.count;
+        let coming = Coming { fetch, number, of, next: None, attempts: 0, unanswered };
         let coming = self.coming.entry(particle).or_insert(coming);
         let fetched = coming.fetch.start(now, link, &mut InVault(vault));
         let fetched = fetched.map_err(|StoreFailed(error)| error)?;
@@ -213,6 +254,7 @@ impl Particles {
         rejected: &mut impl FnMut(RejectFetched),
     ) -> Result<Vec<Got>, VaultError> {
         let mut all = Vec::new();
+        self.queue_behind(now.since_boot, event);
         let names: Vec<ParticleId> = self.coming.keys().copied().collect();
         for particle in names {
             let Some(coming) = self.coming.get_mut(&particle) else { continue };
@@ -224,6 +266,17 @@ impl Particles {
             all.extend(self.ended(now, particle, fetched, keys, vault, link)?);
         }
         Ok(all)
+    }
+
+    /// A broker sends what stands there in the order in which it was asked for: on a slow line a particle waits for those that were
+    /// asked for before it, and its publisher is not to be blamed for that.
+    fn queue_behind(&mut self, now: Instant, event: &Event) {
+        let Event::Message(message) = event else { return };
+        let Some(place) = message.place().ok().filter(|_place| message.retained) else { return };
+        let of = self.coming.values().filter(|coming| coming.fetch.is_of(&place));
+        let Some(first) = of.map(|coming| coming.number).min() else { return };
+        let later = self.coming.values_mut().filter(|coming| coming.number > first);
+        later.for_each(|coming| coming.fetch.wait_behind(now));
     }
 
     /// Takes that time has passed.
@@ -431,7 +484,7 @@ fn fetch(
 
 #[cfg(test)]
 mod tests {
-    use shoal_link::{Addresses, Settings, Unwired};
+    use shoal_link::{Addresses, Message, Settings, Unwired};
     use shoal_window::Bytes;
     use shoal_wire::{Kind, PublicKey, Utc};
 
@@ -447,6 +500,20 @@ mod tests {
 
     fn at(seconds: u64) -> Now {
         Now { since_boot: Instant::from_secs(seconds), utc: Utc::AtLeast { seconds } }
+    }
+
+    /// A line to a broker that is there.
+    fn online() -> Unwired {
+        let broker: Addresses = "mqtt://broker".parse().unwrap();
+        let mut settings = Settings::new(broker, KeyId::new([7; 8]));
+        settings.limit = Bytes { up: 1 << 20, down: 1 << 20 };
+        let mut link = Unwired::new(settings, Instant::MIN);
+        link.opened();
+        assert!(!link.take().is_empty());
+        // CONNACK of MQTT 5: no session, accepted, no properties.
+        link.receive(&[0x20, 3, 0, 0, 0]);
+        assert!(matches!(link.next(core::time::Duration::ZERO), Some(Event::Connected { .. })));
+        link
     }
 
     /// A broker that takes all that it is asked for and has nothing. Whether each of these publishers was asked.
@@ -478,15 +545,7 @@ mod tests {
         let (authority, vehicle) = (KeyId::new([0xaa; 8]), KeyId::new([0x11; 8]));
         let board = Board::new("fleet", "region", authority, authority, KeyId::new([7; 8]));
         let mut particles = Particles::new(board, 1);
-        let broker: Addresses = "mqtt://broker".parse().unwrap();
-        let mut settings = Settings::new(broker, KeyId::new([7; 8]));
-        settings.limit = Bytes { up: 1 << 20, down: 1 << 20 };
-        let mut link = Unwired::new(settings, Instant::MIN);
-        link.opened();
-        assert!(!link.take().is_empty());
-        // CONNACK of MQTT 5: no session, accepted, no properties.
-        link.receive(&[0x20, 3, 0, 0, 0]);
-        assert!(matches!(link.next(core::time::Duration::ZERO), Some(Event::Connected { .. })));
+        let mut link = online();
 
         let particle = ParticleId::new([1; 32]);
         let of = |publisher, slot, once| Wanted { particle, publisher, slot, once };
@@ -517,5 +576,70 @@ mod tests {
             ([true, true], missing),
         ];
         assert_eq!(seen, expected);
+    }
+
+    /// A line that carries so little that what was asked for first takes all the time that an attempt has.
+    #[test]
+    fn who_waits_behind_what_was_asked_for_before_is_not_blamed() {
+        let (first, second) = (KeyId::new([0x11; 8]), KeyId::new([0x22; 8]));
+        let of = |byte, publisher| {
+            let particle = ParticleId::new([byte; 32]);
+            Wanted { particle, publisher, slot: 4, once: false }
+        };
+        for (comes, blamed) in
+            [(Some(first), [true, false]), (Some(second), [true; 2]), (None, [true; 2])]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let mut vault = Vault::open(folder.path()).unwrap();
+            let me = KeyId::new([7; 8]);
+            let mut particles = Particles::new(Board::new("fleet", "region", me, me, me), 1);
+            let mut link = online();
+            for want in [of(1, first), of(2, second)] {
+                let got = particles.fetch(at(0), want, &NoKeys, &mut vault, Some(&mut link));
+                assert_eq!(got.unwrap(), None);
+            }
+            let mut got = Vec::new();
+            for seconds in 1..=32 {
+                answer(&link, [first, second]);
+                link.at(Instant::from_secs(seconds));
+                let said = std::iter::from_fn(|| link.next(core::time::Duration::ZERO));
+                let mut events: Vec<Event> = said.collect();
+                events.extend(comes.map(|publisher| {
+                    // No chunk that fits: it is on its way still.
+                    let topic = format!("shoal/1/fleet/region/chunk/{publisher}/4/0");
+                    Event::Message(Message { topic, payload: Default::default(), retained: true })
+                }));
+                for event in events {
+                    let none = |_why| ();
+                    let link = &mut link;
+                    let came =
+                        particles
+                            .event(at(seconds), &event, &NoKeys, &mut vault, link, &mut { none });
+                    got.extend(came.unwrap());
+                }
+                got.extend(particles.timeout(at(seconds), &NoKeys, &mut vault, &mut link).unwrap());
+            }
+            let is_blamed =
+                |byte| got.iter().any(|one| *one == Got::Missing(ParticleId::new([byte; 32])));
+            assert_eq!([1, 2].map(is_blamed), blamed, "{comes:?}: {got:?}");
+            assert_eq!(got.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_header_that_came_too_late_waits_for_who_names_its_particle() {
+        let me = KeyId::new([7; 8]);
+        let mut particles = Particles::new(Board::new("fleet", "region", me, me, me), 1);
+        let [one, other] = [1, 2].map(|byte| ParticleId::new([byte; 32]));
+        particles.keep_old((me, 1), one, "topic", b"before");
+        particles.keep_old((me, 1), one, "topic", b"header");
+        particles.keep_old((me, 2), other, "elsewhere", b"another");
+        assert_eq!(particles.take_old(one), [("topic".to_owned(), b"header".to_vec())]);
+        assert_eq!(particles.take_old(one), []);
+        for number in 0..2 * OLD_MAX as u64 {
+            let signer = KeyId::new(number.to_le_bytes());
+            particles.keep_old((signer, 0), other, "topic", b"header");
+        }
+        assert_eq!(particles.take_old(other).len(), OLD_MAX);
     }
 }

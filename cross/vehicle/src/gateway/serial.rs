@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use embassy_time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -21,8 +22,8 @@ use crate::exchange::around::{Clocks, Time};
 
 /// How long is waited for an answer before it is looked at what is told.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// Time until a line that is gone is opened again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Time between two tries to open a line that is gone.
+const RETRY: embassy_time::Duration = embassy_time::Duration::from_secs(1);
 
 /// Why the line cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +46,17 @@ impl SerialGateway {
     /// Opens the line, and begins to ask: with `number` first, drawn anew for each start.
     ///
     /// # Errors
-    /// [`OpenSerialError`]: no such device, no terminal, or another program has it.
+    /// [`OpenSerialError`]: no terminal, or another program has it. A device that is not there may come yet.
     pub fn open(config: &GatewayConfig, number: u16) -> Result<Self, OpenSerialError> {
         let GatewayConfig { line, baud } = config.clone();
         let failed = |source| OpenSerialError { path: line.clone(), source };
-        let port = open(&line, baud).map_err(failed)?;
+        let port = match open(&line, baud) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                warn!(line = %line.display(), "the gateway's line is not there: no window opens before it is");
+                None
+            }
+            opened => Some(opened.map_err(failed)?),
+        };
         let (tells, told) = mpsc::channel();
         let (standing, ended) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let work = Work {
@@ -60,6 +67,7 @@ impl SerialGateway {
             clocks: Clocks::start(),
             standing: Arc::clone(&standing),
             ended: Arc::clone(&ended),
+            again_at: Instant::MIN,
         };
         let thread = thread::Builder::new().name("gateway".to_owned());
         let thread = thread.spawn(move || work.run(port)).map_err(failed)?;
@@ -102,11 +110,12 @@ struct Work {
     clocks: Clocks,
     standing: Arc<Mutex<Standing>>,
     ended: Arc<AtomicBool>,
+    /// When a line that is gone is opened again.
+    again_at: Instant,
 }
 
 impl Work {
-    fn run(mut self, port: File) {
-        let mut port = Some(port);
+    fn run(mut self, mut port: Option<File>) {
         while !self.ended.load(Ordering::Relaxed) {
             let Some(open_port) = &mut port else {
                 port = self.reopen();
@@ -145,17 +154,23 @@ impl Work {
 
     /// Opens the line again, after a while; what is told meanwhile is kept.
     fn reopen(&mut self) -> Option<File> {
-        let told = self.told.recv_timeout(RETRY);
+        let left = self.again_at.saturating_duration_since(self.clocks.since_start());
+        let told = self.told.recv_timeout(Duration::from_micros(left.as_micros()));
         let now = self.clocks.since_start();
         self.asker.handle_timeout(now);
         self.tell_standing();
         match told {
             Ok(tell) => self.asker.handle_input(now, Input::Tell(tell)),
-            Err(RecvTimeoutError::Timeout) => return open(&self.line, self.baud).ok(),
+            Err(RecvTimeoutError::Timeout) => {}
             // Nobody tells any more: the program ends.
             Err(RecvTimeoutError::Disconnected) => self.ended.store(true, Ordering::Relaxed),
         }
-        None
+        // However much is told meanwhile.
+        if now < self.again_at {
+            return None;
+        }
+        self.again_at = now.saturating_add(RETRY);
+        open(&self.line, self.baud).ok()
     }
 
     fn tell_standing(&self) {

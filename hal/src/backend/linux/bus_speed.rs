@@ -39,6 +39,9 @@ impl From<socketcan::Error> for BusSpeedError {
     }
 }
 
+/// Two bit rates are one within this part of it: a hundredth.
+const RATES_DIFFER: u32 = 100;
+
 impl BusSpeed {
     /// Brings `interface` up like this, as `ip link set` does. One that is up like this is left as it is; one that is up in
     /// another way is taken down first. Linux allows this to who has `CAP_NET_ADMIN`. Whether it was not up like this.
@@ -79,9 +82,14 @@ impl BusSpeed {
 
     fn is_that_of(&self, found: &InterfaceCanParams) -> bool {
         let rate = |timing: Option<CanBitTiming>| timing.map(|timing| timing.bitrate);
+        // Linux says the rate that it found for the controller's clock: 33,333 where 33,300 was asked for.
+        let nearly = |found: Option<u32>, asked: Option<u32>| match (found, asked) {
+            (Some(found), Some(asked)) => found.abs_diff(asked) <= asked / RATES_DIFFER,
+            (found, asked) => found == asked,
+        };
         let listens = found.ctrl_mode.is_some_and(|modes| modes.has_mode(CanCtrlMode::ListenOnly));
-        rate(found.bit_timing) == Some(self.bit_rate)
-            && rate(found.data_bit_timing) == self.data_bit_rate
+        nearly(rate(found.bit_timing), Some(self.bit_rate))
+            && nearly(rate(found.data_bit_timing), self.data_bit_rate)
             && listens == self.listen_only
     }
 
@@ -102,6 +110,17 @@ impl BusSpeed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_that_a_clock_cannot_make_exactly_is_that_rate() {
+        let up = |bit_rate: u32, found: u32| {
+            let speed = BusSpeed { bit_rate, data_bit_rate: None, listen_only: true };
+            let other = BusSpeed { bit_rate: found, ..speed };
+            speed.is_that_of(&other.parameters())
+        };
+        assert!(up(33_300, 33_333) && up(500_000, 500_000));
+        assert!(!up(500_000, 490_000) && !up(500_000, 250_000));
+    }
 
     /// Linux changes the modes that the mask names. With CAN FD on, it keeps a bit rate of the data, too.
     #[test]

@@ -7,6 +7,7 @@ use super::*;
 use crate::settings::Version;
 
 mod again;
+mod clocks;
 
 const PLENTY: Bytes = Bytes { up: 1 << 30, down: 1 << 30 };
 

@@ -7,6 +7,7 @@ use shoal_wire::v1::{Claim, ParticleHeader};
 use shoal_wire::{KeyId, Leaf, Outbound, ParticleId, Unverified};
 
 use super::fold::{Kept, Reading};
+use super::references::Named;
 use super::{Act, Beacon, MERGES_MAX, Wanted, topic, votes, when};
 use crate::quorum::{Nominee, Quorum};
 use crate::records::Signed;
@@ -18,15 +19,17 @@ struct Look {
     aside: BTreeSet<KeyId>,
     /// Of an open window: who may be drawn to fold.
     folding: BTreeSet<KeyId>,
+    /// What majorities of the votes on it are measured beside.
+    references: Vec<ParticleId>,
 }
 
 impl Beacon {
     /// Asks for what matters of a window's claims and was not passed on, and for the votes on its candidates.
     pub(super) fn choose(&mut self, window: u32) {
-        let Some(Look { kept, aside, folding }) = self.look(window) else { return };
+        let Some(Look { kept, aside, folding, references }) = self.look(window) else { return };
         let asked = window.saturating_add(1);
         let open = !self.nonces.contains_key(&asked);
-        self.note_what_matters(window, &kept);
+        self.note_what_matters(window, &kept, &references);
         let all = (window, KeyId::new([0; 8]))..=(window, KeyId::new([u8::MAX; 8]));
         let others = self.passed.range(all).filter(|((_, signer), _)| !folding.contains(signer));
         let full = open && others.count() >= MERGES_MAX;
@@ -62,15 +65,23 @@ impl Beacon {
                 self.put(asked, Some(nominee), vote);
             }
         }
+        for reference in references {
+            match self.references.named(asked, reference) {
+                Named::PassOn(pair) => self.put(asked, Some(reference), pair),
+                Named::Seek => self.hear(),
+                Named::Enough => {}
+            }
+        }
     }
 
     /// Of a window: what its claims, and the votes on them in the next one, are about.
-    fn note_what_matters(&mut self, window: u32, kept: &Kept) {
+    fn note_what_matters(&mut self, window: u32, kept: &Kept, references: &[ParticleId]) {
         let (roster, fold) = (self.agreed.keyring.roster(), self.folds.get(&window));
         let claimed = |signer: &KeyId| fold?.claimed(roster.number(*signer)?);
         let claims = kept.claims.keys().filter_map(claimed).map(|claim| claim.body.particle);
         let candidates = kept.candidates.iter().map(|candidate| candidate.particle);
-        self.matters.insert(window, claims.chain(candidates).collect());
+        let matters = claims.chain(candidates).chain(references.iter().copied());
+        self.matters.insert(window, matters.collect());
     }
 
     fn look(&self, window: u32) -> Option<Look> {
@@ -80,7 +91,10 @@ impl Beacon {
         let next = window.checked_add(1).and_then(|next| records.nonce_of(next));
         let read = window.saturating_add(next.is_some().into());
         let quorum = Quorum::new(records, roster, utility, read)?;
-        let aside = quorum.reinstating(self.agreed.reinstated()).quarantined(read);
+        let quorum = quorum.reinstating(self.agreed.reinstated());
+        let aside = quorum.quarantined(read);
+        let references = quorum.ballots(window).iter().filter_map(|ballot| ballot.reference);
+        let references = references.collect::<BTreeSet<_>>().into_iter().collect();
         let folding = if next.is_some() {
             BTreeSet::new()
         } else {
@@ -90,7 +104,7 @@ impl Beacon {
         let reading =
             Reading { roster, utility, nonce, next, quarantined: &aside, folding: &folding };
         let kept = self.folds.get(&window)?.kept(&reading);
-        Some(Look { kept, aside, folding })
+        Some(Look { kept, aside, folding, references })
     }
 
     /// For all that the board did not give.
@@ -146,6 +160,9 @@ impl Beacon {
         self.passed.insert(key, header.as_ref().map(|_header| claim.bytes().to_vec()));
         self.changed = true;
         let header = header.as_ref().map(Outbound::from);
+        if let Some(header) = &header {
+            self.references.learn(particle, key.0, &[claim.bytes(), header.bytes()].concat());
+        }
         self.pass_on((key.0, particle), Outbound::from(&claim), header);
     }
 }

@@ -10,7 +10,7 @@ use shoal_wire::{KeyId, PackHash, ParticleId};
 use crate::quorum::{
     Claimed, Draws, Nominee, candidates, held_against, highest_first, in_turn, is_measured, weighed,
 };
-use crate::records::{Entry, RejectRecord, Signed, join};
+use crate::records::{Entry, RejectRecord, Signed, bit, join};
 use crate::roster::{Roster, part};
 use crate::utility::Utility;
 
@@ -24,7 +24,8 @@ const NAME_BYTES: usize = 16;
 enum Header {
     #[default]
     None,
-    Of([u8; NAME_BYTES]),
+    /// Of this particle, in these slots.
+    Of([u8; NAME_BYTES], u8),
     /// It published two: neither counts.
     Void,
 }
@@ -94,17 +95,17 @@ impl Fold {
         }
     }
 
-    /// Takes that vehicle `number` published this particle in this role. True: that is new.
-    pub fn header(&mut self, number: u32, role: Role, particle: ParticleId) -> bool {
+    /// Takes that vehicle `number` published this particle in this role, in this slot. True: that is new.
+    pub fn header(&mut self, number: u32, (role, slot): (Role, u8), particle: ParticleId) -> bool {
         let Some(row) = self.row_mut(number) else { return false };
         let Some(header) = place(role).and_then(|place| row.headers.get_mut(place)) else {
             return false;
         };
         let (before, name) = (*header, name(particle));
         *header = match before {
-            Header::None => Header::Of(name),
-            Header::Of(other) if other == name => before,
-            Header::Of(_) | Header::Void => Header::Void,
+            Header::None => Header::Of(name, bit(slot)),
+            Header::Of(other, slots) if other == name => Header::Of(name, slots | bit(slot)),
+            Header::Of(..) | Header::Void => Header::Void,
         };
         *header != before
     }
@@ -176,7 +177,12 @@ impl Fold {
 impl Row {
     fn has_header(&self, claim: &ClaimFields) -> bool {
         let header = place(claim.role).and_then(|place| self.headers.get(place));
-        header == Some(&Header::Of(name(claim.particle)))
+        match header {
+            Some(Header::Of(of, slots)) => {
+                *of == name(claim.particle) && slots & bit(claim.slot) != 0
+            }
+            Some(Header::None | Header::Void) | None => false,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod agreed;
 mod board;
 mod choose;
 mod fold;
+mod references;
 mod voters;
 
 use alloc::boxed::Box;
@@ -32,19 +33,17 @@ use shoal_wire::{
 };
 
 use crate::inbox::{Record, RejectMessage, read, read_relayed};
-use crate::records::{Records, RejectRecord, Signed, When};
+use crate::records::{JUDGED_WINDOWS, Records, RejectRecord, Signed, When};
 use crate::reinstated;
 use crate::roster::Roster;
 use agreed::{Agreed, News};
 use board::Board;
 pub use fold::{Fold, Kept, Reading};
-use voters::Voters;
+use references::{Half, References};
+use voters::{Voters, votes};
 
 /// What came of a window is looked at for so many more: longer than it stands on the board.
 const AGE_WINDOWS: u32 = 4;
-/// So many windows, and those that standing looks back on, records are kept: standing judges claims whose voters were drawn by the
-/// standing of their own time.
-const KEPT_WINDOWS: u32 = 9;
 /// A beacon that starts takes in the claims of so many windows before the newest; their votes stand on the board, too.
 const BEFORE: u32 = 3;
 /// So many merges of an open window are passed on, each whose turn was one of the first for a while; and those of so many who may be
@@ -156,6 +155,7 @@ pub struct Beacon {
     /// Claims that were passed on; those with their header, as they came.
     passed: BTreeMap<(u32, KeyId), Option<Vec<u8>>>,
     voters: Voters,
+    references: References,
     /// Of which particles of a window records mattered at the last look.
     matters: BTreeMap<u32, BTreeSet<ParticleId>>,
     looks: u32,
@@ -185,6 +185,7 @@ impl Beacon {
             wanted: BTreeMap::new(),
             passed: BTreeMap::new(),
             voters: Voters::default(),
+            references: References::default(),
             matters: BTreeMap::new(),
             looks: 0,
             board: Board::default(),
@@ -327,6 +328,7 @@ impl Beacon {
         }
         if beacon {
             let records = read_relayed(topic, bytes, &self.agreed.keyring)?;
+            self.learn(&records, bytes);
             if self.mirror(&records) {
                 return Ok(());
             }
@@ -340,6 +342,17 @@ impl Beacon {
         let record = read(topic, bytes, &self.agreed.keyring)?;
         self.take(topic, &record);
         Ok(())
+    }
+
+    /// Remembers what another beacon passed on, for as long as votes may be measured beside it.
+    fn learn(&mut self, records: &[(Topic<'_>, Record<'_>)], message: &[u8]) {
+        if let [(_, Record::Claim(claim)), (_, Record::ParticleHeader(header))] = records {
+            let fields = claim.body().fields();
+            if fields.particle == header.body().id() {
+                self.changed |= self.references.is_sought(fields.particle);
+                self.references.learn(fields.particle, fields.window, message);
+            }
+        }
     }
 
     /// Passes on once more what another beacon passed on of a window that is settled: claims are not folded any more, and that beacon
@@ -396,8 +409,16 @@ impl Beacon {
     fn is_of_no_use(&self, leaf: Leaf, bytes: &[u8]) -> bool {
         let body = bytes.get(HEAD_BYTES..bytes.len().saturating_sub(SIGNATURE_BYTES));
         let body = body.unwrap_or_default();
+        let seeks = |particle| self.references.is_sought(particle);
         let window = match leaf {
-            Leaf::Claim { .. } => decode_body::<Claim>(body).ok().map(|one| one.fields().window),
+            Leaf::Claim { .. } => {
+                let claim = decode_body::<Claim>(body).ok();
+                let fields = claim.as_ref().map(Claim::fields);
+                if fields.is_some_and(|fields| seeks(fields.particle)) {
+                    return false;
+                }
+                fields.map(|fields| fields.window)
+            }
             Leaf::Vote { .. } => return false,
             Leaf::Particle { .. } => {
                 let header = decode_body::<ParticleHeader>(body).ok();
@@ -405,6 +426,10 @@ impl Beacon {
                 let claimed = fields.filter(|fields| fields.role != Role::Contribution);
                 if fields.is_some() && claimed.is_none() {
                     return true;
+                }
+                // Its name is a hash of all of it.
+                if self.references.seeks() && header.as_ref().is_some_and(|one| seeks(one.id())) {
+                    return false;
                 }
                 claimed.map(|fields| fields.window)
             }
@@ -424,6 +449,16 @@ impl Beacon {
 
     fn take(&mut self, topic: &Topic<'_>, record: &Record<'_>) {
         match record {
+            Record::Claim(claim) if claim.body().fields().window < self.first => {
+                let ClaimFields { particle, slot, .. } = *claim.body().fields();
+                let of = (particle, claim.head().key);
+                self.changed |= self.references.found(of, (Half::Claim, slot), claim.bytes());
+            }
+            Record::ParticleHeader(header) if header.body().fields().window < self.first => {
+                let Leaf::Particle { slot } = topic.leaf() else { return };
+                let of = (header.body().id(), header.head().key);
+                self.changed |= self.references.found(of, (Half::Header, slot), header.bytes());
+            }
             Record::Claim(claim) => self.claim(claim),
             Record::ParticleHeader(header) => self.header(topic, header),
             Record::Vote(vote) => self.vote(vote),
@@ -458,6 +493,7 @@ impl Beacon {
         let another = self.records.as_ref().map(Records::shape) != self.agreed.shape();
         if let Some(shape) = self.agreed.shape().filter(|_shape| another) {
             self.records = Some(Records::new(shape));
+            self.references = References::default();
             self.tell_nonces(when(self.newest));
         }
         // Rows are numbered as the roster is.
@@ -495,6 +531,7 @@ impl Beacon {
         let old = when.window.saturating_sub(AGE_WINDOWS);
         self.passed.retain(|(window, _signer), _claim| *window >= old);
         self.matters.retain(|window, _particles| *window >= old);
+        self.references.settle(old);
         for (window, voter) in self.voters.settle(old) {
             let filter = self.everywhere(&votes(window, voter));
             self.acts.push_back(Act::Unsubscribe(filter));
@@ -543,7 +580,8 @@ impl Beacon {
         let vehicles = self.agreed.keyring.roster().places();
         let fold = self.folds.entry(fields.window);
         let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
-        let new = fold.header(number, fields.role, header.body().id());
+        let Leaf::Particle { slot } = topic.leaf() else { return };
+        let new = fold.header(number, (fields.role, slot), header.body().id());
         self.changed |= new;
         let Some(claim) = fold.claimed(number).map(|claim| claim.body.clone()) else { return };
         let key = (fields.window, signer);
@@ -551,7 +589,7 @@ impl Beacon {
         if new && !same && role {
             self.contradicted(key, &claim, header);
         }
-        let here = same && topic.leaf() == Leaf::Particle { slot: claim.slot };
+        let here = same && slot == claim.slot;
         if let Some(wanted) = self.wanted.get_mut(&key).filter(|_wanted| here) {
             wanted.header = Some(header.bytes().to_vec());
             self.complete(key);
@@ -651,15 +689,9 @@ impl Beacon {
     }
 }
 
-/// Where a vehicle's votes of a window stand.
-fn votes(window: u32, voter: KeyId) -> String {
-    let Leaf::Vote { window, .. } = Leaf::vote(window, 0) else { return String::new() };
-    format!("vote/{voter}/{window}/+")
-}
-
 fn when(newest: Option<(u32, u64)>) -> Option<When> {
     let (window, utc_seconds) = newest?;
-    Some(When { window, utc_seconds, age_windows: KEPT_WINDOWS })
+    Some(When { window, utc_seconds, age_windows: JUDGED_WINDOWS })
 }
 
 fn topic<'a>(fleet: &'a str, region: &'a str, publisher: KeyId, leaf: Leaf) -> Option<Topic<'a>> {

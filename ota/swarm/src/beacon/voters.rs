@@ -1,9 +1,17 @@
 //! Who is drawn to vote, on what, and what they voted on besides.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use shoal_wire::{KeyId, ParticleId};
+use shoal_wire::{KeyId, Leaf, ParticleId};
+
+/// Where a vehicle's votes of a window stand.
+pub(super) fn votes(window: u32, voter: KeyId) -> String {
+    let Leaf::Vote { window, .. } = Leaf::vote(window, 0) else { return String::new() };
+    format!("vote/{voter}/{window}/+")
+}
 
 /// The voters of the last windows. Anybody may vote on anything: what is passed on is votes on what a voter is drawn to vote on, and
 /// what contradicts those.

@@ -15,7 +15,7 @@ use crate::utility::Weighing;
 
 /// A claim is broken when the quorum finds this many standard errors less than was claimed.
 pub(super) const BROKEN: f64 = 3.0;
-/// Nobody's own standard error counts for more than this times the median of all claims of the window.
+/// Nobody's own standard error counts for more than this times the median of all claims of the window, or than what the votes have.
 const ERRORS_MAX: f64 = 2.0;
 /// How far two parts of a pack differ in what a particle is worth beside another, as a share of that: an error of every
 /// claim, which the standard errors do not know, for they are of one part (docs/decisions/0042). Below a third, a particle that is
@@ -104,7 +104,9 @@ impl<'a> Quorum<'a> {
         let Some((least, most)) = level else { return Vec::new() };
         let parts = PARTS_DIFFER * ballot.gain;
         let verdict = |claimed: &Claimed<'a>| {
-            let error = claimed_error(claimed.claim, weighing).min(held.usual);
+            // Who claims no error makes nobody's own smaller than what its voters find.
+            let usual = held.usual.max(ballot.standard_error);
+            let error = claimed_error(claimed.claim, weighing).min(usual);
             let both =
                 error * error + ballot.standard_error * ballot.standard_error + parts * parts;
             let worst = held.of_utility && claimed.claim.body.role == Role::Worst;

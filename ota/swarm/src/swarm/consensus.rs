@@ -172,9 +172,15 @@ impl Swarm {
         self.kept.pending = Some(kept);
         self.state.pending = Some(Pending { contribution, values });
         self.state.contributed = Some(night.window);
+        self.state.given = self.has_given();
         self.keep_state();
         self.store.put(contribution, sent.clone());
         self.say(Output::Publish { particle: contribution, chunks: true });
+    }
+
+    /// Whether what came of tuning from where the vehicle stands is what it has just published.
+    pub(super) const fn has_given(&self) -> bool {
+        self.has_tuned && !self.fresh
     }
 
     /// Fetches the others' contributions; goes on when all are there, or it is late.
@@ -301,13 +307,14 @@ impl Swarm {
             contributions.iter().map(|_one| 1.0).collect()
         };
         let bits = rule.up_bits.min(rule.down_bits);
-        let beta = inertia(rule.inertia, contributions.len(), begun.asked.len(), bits);
+        let there = self.have_contributed(night, begun).len();
+        let beta = inertia(rule.inertia, there, begun.asked.len(), bits);
         let (base, before, moved) = self.places(night, anchor_name);
         let settings = Settings {
             inertia: if moved { beta } else { 0.0 },
             brake: f64::from(rule.brake),
             line_search: self.conduct.line_search,
-            utility_moved: begun.utility_moved,
+            utility_moved: begun.utility_moved(),
             seed: self.document.seed,
             window: night.window,
         };

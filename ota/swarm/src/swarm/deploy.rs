@@ -17,7 +17,7 @@ use crate::roster::part_after;
 /// and how far the fleet has strayed changes slowly.
 const SCALES: [f32; 5] = [0.25, 0.5, 0.75, 1.0, 1.25];
 /// The scale to begin with: it stands where none is better.
-pub(super) const FULL: usize = 3;
+const FULL: u8 = 3;
 /// How much of the vehicle's own steps is added to the fleet's adapter.
 const MIXES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// The mix to begin with.
@@ -140,7 +140,7 @@ impl Swarm {
             return false;
         }
         let (next, changed) = match core::mem::take(&mut begun.deploy) {
-            Deploy::Waiting => self.fleet(night, begun.utility_moved, rule.mix),
+            Deploy::Waiting => self.fleet(night, begun.utility_moved(), rule.mix),
             Deploy::Fleet(choice, of, lowest) => match choice.next().cloned() {
                 Some(adapter) => {
                     let on = On::Part(part_after(begun.part, 3));
@@ -148,7 +148,7 @@ impl Swarm {
                     (Deploy::Fleet(choice, of, lowest), true)
                 }
                 None => {
-                    self.scale = lowest.saturating_add(choice.top);
+                    self.keep_scale(lowest.saturating_add(choice.top));
                     self.fleet = choice.best().map(|chosen| (of, chosen));
                     (self.chosen(choice.best(), rule.mix), true)
                 }
@@ -177,10 +177,13 @@ impl Swarm {
             names.retain(|name| *name != base);
             names.push(base);
         }
-        let mut last = Vec::new();
+        let (mut last, mut here) = (Vec::new(), Vec::new());
         for name in &names {
             match self.want(Some(*name), night.online) {
-                Want::Here(values) => last.push(values),
+                Want::Here(values) => {
+                    last.push(values);
+                    here.push(*name);
+                }
                 Want::Coming => return (Deploy::Waiting, false),
                 Want::Lost => {}
             }
@@ -191,13 +194,22 @@ impl Swarm {
         }
         let slices: Vec<&[f32]> = last.iter().map(|values| &**values).collect();
         let Some(mean) = mean(&slices) else { return (Deploy::Over, true) };
-        let lowest = self.scale.saturating_sub(1);
-        let near =
-            SCALES.iter().skip(lowest).take(self.scale.saturating_sub(lowest).saturating_add(2));
+        let scale = usize::from(self.state.scale.unwrap_or(FULL));
+        let lowest = scale.saturating_sub(1);
+        let near = SCALES.iter().skip(lowest).take(scale.saturating_sub(lowest).saturating_add(2));
         let scaled = near.map(|scale| between(&self.start, &mean, *scale).into());
         let base = last.last().filter(|_base| last.len() > 1).cloned();
-        let choice = Choice::along(scaled, self.scale.saturating_sub(lowest), base);
-        (Deploy::Fleet(choice, names, lowest), true)
+        let choice = Choice::along(scaled, scale.saturating_sub(lowest), base);
+        // Chosen of what is here: what was not to be had may be in the next window.
+        (Deploy::Fleet(choice, here, lowest), true)
+    }
+
+    fn keep_scale(&mut self, scale: usize) {
+        let scale = u8::try_from(scale).ok();
+        if self.state.scale != scale {
+            self.state.scale = scale;
+            self.keep_state();
+        }
     }
 
     /// The fleet's adapter is chosen: it is staged, or mixed with the vehicle's own.
@@ -255,7 +267,7 @@ mod tests {
     fn chosen(beside: Option<f32>, good: impl Fn(f32) -> f64) -> (f32, usize) {
         let adapter = |value: f32| -> Flat { Arc::from([value]) };
         let mut choice =
-            Choice::along(SCALES.iter().map(|x| adapter(*x)), FULL, beside.map(adapter));
+            Choice::along(SCALES.iter().map(|x| adapter(*x)), FULL.into(), beside.map(adapter));
         let value = |adapter: &Flat| adapter.first().copied().unwrap();
         let mut measured = BTreeSet::new();
         while let Some(next) = choice.next().map(value) {

@@ -3,7 +3,6 @@
 use embassy_time::Instant;
 use shoal_wire::{Now, PackHash};
 
-use crate::fold::displacement;
 use crate::records::RejectRecord;
 
 use super::{Input, Keep, Output, Reject, Swarm, Utility, store};
@@ -81,11 +80,9 @@ impl Swarm {
             }
             Input::Tuned(tuned) => {
                 store::check(tuned, self.start.len()).map_err(Reject::Values)?;
-                let from = self.tuned_from.as_ref();
-                self.own_step = from.map(|from| displacement(tuned, from, None).into());
                 self.tuned = Some(tuned.clone());
                 self.tuned_at = self.state.base;
-                self.fresh = true;
+                (self.has_tuned, self.fresh) = (true, !self.state.given);
                 Ok(false)
             }
             Input::Fetched { particle, values } => self.fetched(particle, values).map(|()| false),

@@ -103,7 +103,7 @@ pub enum Input<'a> {
     Phase(Phase),
     /// Every record that was there when the window opened has been handed in.
     Current,
-    /// The adapter has been tuned, from where [`Output::Tune`] said.
+    /// The adapter has been tuned, from where [`Output::Tune`] said; after a start, from [`Swarm::position`].
     Tuned(&'a Flat),
     /// The values of a particle are here: what its chunks hold, a difference to what its header names.
     Fetched {
@@ -450,22 +450,20 @@ pub struct Swarm {
     position: Flat,
     /// What it tuned last.
     tuned: Option<Flat>,
-    /// Where that was tuned from, in this life.
-    tuned_from: Option<Flat>,
     /// The particle that the vehicle stood on when it was tuned; `None`: the start adapter.
     tuned_at: anchor::Anchor,
-    /// What the vehicle has tuned since it was last decided where to tune from.
-    own_step: Option<Flat>,
-    /// Whether that was contributed or claimed yet.
+    /// Whether it was tuned from where the vehicle stands now: else it was before that was decided.
+    has_tuned: bool,
+    /// Whether it is still to be contributed or claimed.
     fresh: bool,
     /// By the paper's rule: claims in a row without a better personal best.
     stagnation: u32,
     /// What was chosen to deploy of these particles.
     fleet: Option<(Vec<ParticleId>, Flat)>,
-    /// At which of the scales of deployment.
-    scale: usize,
-    /// How terms were weighed in the last window.
+    /// How terms were weighed in the last window of this life.
     weighed: Option<Weighing>,
+    /// The window taken part in before this one.
+    before: u32,
     night: Option<Night>,
     /// Whether a window opened in this life: what is handed in before was taken in before the start.
     awake: bool,
@@ -504,6 +502,7 @@ impl Swarm {
             found.ok_or(RejectSetup::MissingValues { hash: *hash })
         })?;
         let stagnation = state.walk.map_or(1, |walk| walk.stagnation);
+        let state_window = state.window;
         let shape = Shape {
             base_model: document.base_model,
             layout: document.layout,
@@ -521,19 +520,18 @@ impl Swarm {
             conduct: setup.conduct,
             private: setup.private,
             records: Records::new(shape),
-            window: state.window,
+            window: state_window,
             state,
             kept,
             store: Store::default(),
             tuned: None,
-            tuned_from: None,
-            own_step: None,
+            has_tuned: false,
             tuned_at: None,
             fresh: false,
             stagnation,
             fleet: None,
-            scale: deploy::FULL,
             weighed: None,
+            before: state_window,
             night: None,
             awake: false,
             job: 0,
@@ -571,6 +569,16 @@ impl Swarm {
     /// The particle the vehicle moved to last; `None`: the start adapter, or none that was published.
     pub const fn base(&self) -> Option<ParticleId> {
         self.state.base
+    }
+
+    /// Where the vehicle tunes from. After a start: what was tuned from here is handed in again, or is tuned from here on.
+    pub const fn position(&self) -> &Flat {
+        &self.position
+    }
+
+    /// The newest window that it took part in.
+    pub const fn window(&self) -> u32 {
+        self.window
     }
 
     /// What was chosen last for the whole fleet to drive with, before the vehicle mixes in its own; `None` before there is one,

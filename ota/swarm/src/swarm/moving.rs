@@ -9,6 +9,7 @@ use super::consensus::surely_worse;
 use super::night::{Begun, Job, Night};
 use super::store::Want;
 use super::{Event, Flat, On, Output, Swarm, TermResult};
+use crate::fold::displacement;
 use crate::quorum::{Elected, Nominee};
 use crate::roster::{part, part_after};
 
@@ -161,10 +162,8 @@ impl Swarm {
                 self.move_to(&contender, gain, &values, night.window);
             }
             None => {
-                let from = self.tuned.clone().unwrap_or_else(|| self.position.clone());
-                self.position = from.clone();
-                self.keep_state();
-                self.tuned_from = Some(from.clone());
+                let from = self.reached();
+                self.stand_at(&from);
                 self.say(Output::Event(Event::Stayed));
                 self.say(Output::Tune { from, particle: None, window: night.window });
             }
@@ -172,9 +171,26 @@ impl Swarm {
         true
     }
 
+    /// How far the vehicle has come: what it tuned, or where it stands while that is not done.
+    pub(super) fn reached(&self) -> Flat {
+        let tuned = self.tuned.as_ref().filter(|_tuned| self.has_tuned);
+        tuned.unwrap_or(&self.position).clone()
+    }
+
+    /// From here it tunes next, also after a start.
+    fn stand_at(&mut self, position: &Flat) {
+        self.state.position = Some(self.keep_values(position));
+        // Of the paper's rule, where the fleet went by that before.
+        self.state.walk = None;
+        (self.has_tuned, self.state.given) = (false, false);
+        self.position = position.clone();
+        self.keep_state();
+    }
+
     /// What the vehicle tuned itself since the last decision joins what it tuned before, which fades.
     fn keep_own(&mut self) {
-        let Some(step) = self.own_step.take() else { return };
+        let Some(tuned) = self.tuned.as_ref().filter(|_tuned| self.has_tuned) else { return };
+        let step: Flat = displacement(tuned, &self.position, None).into();
         let own: Flat = match &self.kept.own {
             Some(own) => {
                 let kept = self.conduct.own_kept;
@@ -196,9 +212,9 @@ impl Swarm {
             self.state.owed = Some(pending.values);
             self.kept.owed.clone_from(&self.kept.pending);
         }
-        self.position = values.clone();
-        self.tuned_from = Some(values.clone());
-        self.keep_state();
+        // What it tuned before is not a difference to this.
+        self.fresh = false;
+        self.stand_at(values);
         self.say(Output::Event(Event::Moved { particle: *particle, gain }));
         self.say(Output::Tune { from: values.clone(), particle: Some(*particle), window });
     }

@@ -54,8 +54,8 @@ pub(super) struct Night {
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) weighing: Weighing,
-    /// Whether the weights are others than in the window before.
-    pub(super) utility_moved: bool,
+    /// Total variation of the weights, to those of the last window taken part in.
+    pub(super) variation: f64,
     /// The part of the pack that claims and votes of this window are measured on.
     pub(super) part: u8,
     pub(super) best: Option<Elected>,
@@ -121,6 +121,11 @@ impl Begun {
         self.weighing.utility(&values)
     }
 
+    /// Whether the weights are others than they were.
+    pub(super) const fn utility_moved(&self) -> bool {
+        self.variation > 0.0
+    }
+
     /// How much better the candidate is than what it was measured beside.
     pub(super) fn gain(&self, terms: &[TermResult]) -> Option<f64> {
         let beside: Vec<i16> = terms.iter().map(|term| term.beside).collect();
@@ -170,6 +175,7 @@ impl Swarm {
         if let Some(attended) = self.state.attended {
             self.records.attend(attended);
         }
+        self.before = self.window.min(window.saturating_sub(1));
         self.window = window;
         self.state.window = window;
         let left = closes_at.saturating_duration_since(now.since_boot);
@@ -258,8 +264,8 @@ impl Swarm {
         let misvoted = quorum.misvoted(judged);
         let weighing = quorum.weighing().clone();
         let before = self.weighed.replace(weighing.clone());
-        let before = before.or_else(|| self.utility.at(window.saturating_sub(1)));
-        let utility_moved = before.is_none_or(|before| before.variation(&weighing) > 0.0);
+        let before = before.or_else(|| self.utility.at(self.before));
+        let variation = before.map_or(1.0, |before| before.variation(&weighing));
         let asked = self.roster.asked(&nonce, usize::from(self.document.asked), &aside);
         let votes = self.drawn(&nonce, nominees.unwrap_or_default(), &aside);
         for (code, accused) in accused {
@@ -275,10 +281,11 @@ impl Swarm {
             votes: votes.len(),
             asked: asked.contains(&self.vehicle),
         }));
+        self.excite(window, variation);
         let contenders = self.elected_contender(best.as_ref());
         Some(Begun {
             weighing,
-            utility_moved,
+            variation,
             part: part(&nonce),
             best,
             worst,

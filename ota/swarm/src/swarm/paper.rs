@@ -15,6 +15,9 @@ use crate::fold::displacement;
 use crate::roster::part_after;
 use crate::step::{Landmarks, StepLength, Weights, restart, step};
 
+/// A total variation of the weights above this is more than a ramp's.
+const EXCITES: f64 = 0.1;
+
 /// How far the window's step is.
 #[derive(Debug, Default)]
 pub(super) enum Walking {
@@ -73,9 +76,13 @@ impl Swarm {
         if claimed || !night.online || night.late {
             return (Walking::Ready, true);
         }
-        let Some(own) = self.tuned.clone().filter(|_own| self.fresh) else {
+        let Some(own) = self.tuned.clone().filter(|_own| self.has_tuned) else {
             return (Walking::Waiting, false);
         };
+        if !self.fresh {
+            // It was claimed in a window that ended before the step.
+            return (Walking::Ready, true);
+        }
         if night.measuring.is_some() {
             return (Walking::Waiting, false);
         }
@@ -146,6 +153,7 @@ impl Swarm {
             self.kept.personal_best = Some(values.clone());
             self.say(Output::Stage(values));
         }
+        self.keep_walk();
         let rests = match self.document.rule {
             Rule::Paper(rule) => {
                 night.window.saturating_sub(self.state.best_since) >= u32::from(rule.patience)
@@ -195,7 +203,7 @@ impl Swarm {
         worst: Option<(ParticleId, Flat)>,
     ) {
         let personal_best = self.personal_best();
-        let mut x = self.tuned.clone().unwrap_or_else(|| self.position.clone()).to_vec();
+        let mut x = self.reached().to_vec();
         let rest = || alloc::vec![0.0; x.len()];
         let mut v = self.kept.velocity.as_ref().map_or_else(rest, |velocity| velocity.to_vec());
         let restarted = self.stagnation >= u32::from(rule.restart_patience);
@@ -213,11 +221,7 @@ impl Swarm {
             global_best: best.as_ref().map_or(&personal_best, |(_best, values)| values),
             global_worst: worst.as_ref().map_or(&personal_best, |(_worst, values)| values),
         };
-        let length = StepLength {
-            first: f64::from(rule.step_length),
-            decay: f64::from(rule.step_length_decay),
-            floor: f64::from(rule.step_length_min),
-        };
+        let length = length(rule);
         let steps = self.state.walk.map_or(0, |walk| walk.steps);
         let pull = weights.pull(pull_draws(self.document.seed, Some(self.vehicle), window, 0));
         // Nothing pulls: it stays where it is.
@@ -235,6 +239,42 @@ impl Swarm {
         self.say(Output::Tune { from: self.position.clone(), particle: None, window });
     }
 
+    /// Where the walk is, durably: a start between claim and step must not forget a better personal best.
+    fn keep_walk(&mut self) {
+        let personal_best = self.personal_best();
+        let (personal_best, stagnation) = (self.keep_values(&personal_best), self.stagnation);
+        self.state.walk = Some(match self.state.walk {
+            Some(walk) => Walk { personal_best, stagnation, ..walk },
+            None => {
+                let position = self.position.clone();
+                let position = self.keep_values(&position);
+                let rest: Flat = alloc::vec![0.0; self.start.len()].into();
+                let velocity = self.keep_values(&rest);
+                Walk { position, velocity, personal_best, steps: 0, stagnation }
+            }
+        });
+        self.state.given = self.has_given();
+        self.keep_state();
+    }
+
+    /// Where the utility moves by more than ramps do, what was best before says little: velocity is halved, steps are half as long
+    /// as the first again, and what counts windows without an improvement begins anew (swarm.md §7.1, step 5; its fifth of particles
+    /// with a new velocity is of who knows where all stand). By the consensus rule nothing of it.
+    pub(super) fn excite(&mut self, window: u32, variation: f64) {
+        let Rule::Paper(rule) = self.document.rule else { return };
+        if variation <= EXCITES {
+            return;
+        }
+        self.state.best_since = window;
+        self.stagnation = 1;
+        if let Some(velocity) = &mut self.kept.velocity {
+            *velocity = velocity.iter().map(|value| 0.5 * value).collect();
+        }
+        if let Some(walk) = &mut self.state.walk {
+            walk.steps = walk.steps.min(length(&rule).longer_than_half());
+        }
+    }
+
     /// The particle stands here now.
     fn stand(&mut self, position: Flat, velocity: Flat, personal_best: Flat, steps: u32) {
         self.state.walk = Some(Walk {
@@ -244,9 +284,20 @@ impl Swarm {
             steps,
             stagnation: self.stagnation,
         });
+        // Of the consensus rule, where the fleet went by that before.
+        self.state.position = None;
+        (self.has_tuned, self.state.given) = (false, false);
         self.keep_state();
         self.kept.velocity = Some(velocity);
         self.kept.personal_best = Some(personal_best);
         self.position = position;
+    }
+}
+
+fn length(rule: &PaperRule) -> StepLength {
+    StepLength {
+        first: f64::from(rule.step_length),
+        decay: f64::from(rule.step_length_decay),
+        floor: f64::from(rule.step_length_min),
     }
 }

@@ -11,9 +11,9 @@ use super::{Flat, RejectSetup};
 
 /// The store's key of the state.
 pub const STATE_KEY: &str = "swarm/state";
-const VERSION: u8 = 2;
-/// The version before: without `own`, which is the last field.
-const VERSION_WITHOUT_OWN: u8 = 1;
+const VERSION: u8 = 3;
+/// The versions before, each without the last fields: how many bytes say that there is none of them.
+const BEFORE: [(u8, &[u8]); 2] = [(1, &[0; 4]), (2, &[0; 3])];
 /// A damaged store must not make us allocate.
 const BYTES_MAX: usize = 4096;
 
@@ -92,6 +92,12 @@ pub(super) struct State {
     pub(super) walk: Option<Walk>,
     /// The vehicle's own steps, fading.
     pub(super) own: Option<ValuesHash>,
+    /// By the consensus rule, where the vehicle tunes from; `None`: the start adapter.
+    pub(super) position: Option<ValuesHash>,
+    /// What came of tuning from there was contributed or claimed.
+    pub(super) given: bool,
+    /// At which of the scales of deployment what was chosen last lies; `None`: at full length.
+    pub(super) scale: Option<u8>,
 }
 
 /// What a store gave back, checked. The default is an empty store: a first start.
@@ -122,14 +128,17 @@ impl Saved {
         }
         let (version, rest) = bytes.split_first().ok_or(malformed)?;
         let mut rest = rest.to_vec();
-        match *version {
-            VERSION => {}
-            // No values.
-            VERSION_WITHOUT_OWN => rest.push(0),
-            _later => return Err(malformed),
+        let before = BEFORE.iter().find(|(of, _none)| of == version);
+        match before {
+            Some((_version, none)) => rest.extend_from_slice(none),
+            None if *version == VERSION => {}
+            None => return Err(malformed),
         }
-        let (state, left) =
+        let (mut state, left) =
             postcard::take_from_bytes::<State>(&rest).map_err(|_error| malformed)?;
+        if before.is_some() {
+            state.stand_at_the_start();
+        }
         if left.is_empty() { Ok(Self { state }) } else { Err(malformed) }
     }
 
@@ -140,8 +149,11 @@ impl Saved {
 
     /// The store has lost these values: what was made of them begins anew. What was contributed, claimed and voted on stays known.
     pub fn forget(&mut self, lost: &[ValuesHash]) {
-        let State { pending, owed, walk, own, .. } = &mut self.state;
         let kept = |hash: &ValuesHash| !lost.contains(hash);
+        if self.state.position.is_some_and(|position| !kept(&position)) {
+            self.state.stand_at_the_start();
+        }
+        let State { pending, owed, walk, own, .. } = &mut self.state;
         *pending = pending.filter(|pending| kept(&pending.values));
         *owed = owed.filter(kept);
         *own = own.filter(kept);
@@ -163,10 +175,15 @@ impl State {
         postcard::to_extend(self, alloc::vec![VERSION]).unwrap_or_default()
     }
 
+    /// It is not known any more where the vehicle stood: it stands where all began, and says so.
+    fn stand_at_the_start(&mut self) {
+        (self.position, self.base, self.before, self.given) = (None, None, None, false);
+    }
+
     fn values(&self) -> Vec<ValuesHash> {
         let mut values = Vec::new();
         values.extend(self.pending.map(|pending| pending.values).into_iter().chain(self.owed));
-        values.extend(self.own);
+        values.extend(self.own.into_iter().chain(self.position));
         if let Some(walk) = self.walk {
             values.extend([walk.position, walk.velocity, walk.personal_best]);
         }
@@ -194,7 +211,7 @@ impl Kept {
         Ok(Self {
             pending: load(state.pending.map(|pending| pending.values))?,
             owed: load(state.owed)?,
-            position: load(state.walk.map(|walk| walk.position))?,
+            position: load(state.position.or(state.walk.map(|walk| walk.position)))?,
             velocity: load(state.walk.map(|walk| walk.velocity))?,
             personal_best: load(state.walk.map(|walk| walk.personal_best))?,
             own: load(state.own)?,
@@ -231,16 +248,24 @@ mod tests {
                 stagnation: 2,
             }),
             own: Some(values(6.0)),
+            position: Some(values(7.0)),
+            given: true,
+            scale: Some(2),
         }
     }
 
+    /// They do not say where the vehicle stood.
     #[test]
-    fn a_state_of_the_version_before_is_read() {
-        let state = State { own: None, ..state() };
-        let mut bytes = state.encode();
-        assert_eq!(bytes.pop(), Some(0));
-        bytes.iter_mut().take(1).for_each(|version| *version = VERSION_WITHOUT_OWN);
-        assert_eq!(Saved::decode(Some(&bytes)).unwrap().state, state);
+    fn states_of_versions_before_are_read() {
+        let state = State { base: None, position: None, given: false, scale: None, ..state() };
+        for (version, own) in [(1, None), (2, state.own)] {
+            let state = State { own, ..state.clone() };
+            let written = State { base: Some(ParticleId::new([9; 32])), ..state.clone() };
+            let mut bytes = written.encode();
+            bytes.truncate(bytes.len() - if version == 1 { 4 } else { 3 });
+            bytes.iter_mut().take(1).for_each(|written| *written = version);
+            assert_eq!(Saved::decode(Some(&bytes)).unwrap().state, state);
+        }
     }
 
     #[test]
@@ -249,7 +274,7 @@ mod tests {
             assert_eq!(Saved::decode(Some(&state.encode())).unwrap().state, state);
         }
         assert_eq!(Saved::decode(None).unwrap().state, State::default());
-        assert_eq!(Saved { state: state() }.values().len(), 6);
+        assert_eq!(Saved { state: state() }.values().len(), 7);
     }
 
     #[test]
@@ -261,7 +286,7 @@ mod tests {
         let longer = [bytes.as_slice(), &[0]].concat();
         assert!(Saved::decode(Some(&longer)).is_err());
         let mut other = bytes;
-        other.iter_mut().take(1).for_each(|version| *version = 3);
+        other.iter_mut().take(1).for_each(|version| *version = 4);
         assert!(Saved::decode(Some(&other)).is_err());
         let endless = vec![1; BYTES_MAX.saturating_add(1)];
         assert!(Saved::decode(Some(&endless)).is_err());
@@ -275,10 +300,14 @@ mod tests {
         saved.forget(&[]);
         assert_eq!(saved.state, whole.state);
         saved.forget(&[values(1.0), values(4.0), values(6.0)]);
-        assert_eq!(saved.values(), [values(5.0)], "a walk is whole or none");
+        assert_eq!(saved.values(), [values(5.0), values(7.0)], "a walk is whole or none");
         saved.forget(&[values(5.0)]);
-        assert_eq!(saved.values(), []);
         let bare = State { pending: None, owed: None, walk: None, own: None, ..state() };
+        assert_eq!(saved.state, bare);
+        // Who does not know where it stood does not say that it stands on what it moved to.
+        saved.forget(&[values(7.0)]);
+        assert_eq!(saved.values(), []);
+        let bare = State { position: None, base: None, given: false, ..bare };
         assert_eq!(saved.state, bare);
         assert_eq!(Saved::decode(Some(&saved.encode())).unwrap().state, bare);
     }

@@ -126,7 +126,7 @@ impl Swarm {
         let headers = self.records.with_id(particle);
         let source = |header: &records::Signed<records::Particle>| Source {
             publisher: header.signer,
-            slot: header.body.slot,
+            slot: header.body.slot(),
             header: header.id,
         };
         let role = headers.first().map(|header| header.body.role);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fleet;
+mod references;
 mod regions;
 
 use std::collections::{BTreeMap, BTreeSet};

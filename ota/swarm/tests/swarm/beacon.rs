@@ -45,19 +45,21 @@ impl Chance {
 #[derive(Clone, Debug)]
 enum Said {
     Claim(Signed<Claim>),
-    Header(Box<Signed<ParticleHeader>>),
+    /// In a slot.
+    Header(Box<Signed<ParticleHeader>>, u8),
 }
 
 impl Said {
     fn signer(&self) -> KeyId {
         match self {
             Self::Claim(claim) => claim.signer,
-            Self::Header(header) => header.signer,
+            Self::Header(header, _slot) => header.signer,
         }
     }
 }
 
-/// A fleet in which some lie: by what they claim, by claiming two things, by headers that are missing or two, by votes.
+/// A fleet in which some lie: by what they claim, by claiming two things, by headers that are missing, two, or elsewhere than where the
+/// claim has them, by votes.
 struct World {
     chance: Chance,
     roster: Roster,
@@ -117,12 +119,17 @@ impl World {
                 let other = claim(&header, &[measured(0.95, 0.01), measured(0.9, 0.01)]);
                 said.push(Said::Claim(signed(number, 1, other)));
             }
+            let header = Box::new(signed(number, 0, header));
+            // Claims name slot 1.
+            if self.chance.one_in(9) {
+                said.push(Said::Header(header.clone(), 2));
+            }
             if !self.chance.one_in(9) {
-                said.push(Said::Header(Box::new(signed(number, 0, header))));
+                said.push(Said::Header(header, 1));
             }
             if self.chance.one_in(9) {
                 let other = crate::make::header(role, window, number ^ 0x40);
-                said.push(Said::Header(Box::new(signed(number, 1, other))));
+                said.push(Said::Header(Box::new(signed(number, 1, other)), 1));
             }
         }
         self.chance.shuffle(&mut said);
@@ -177,9 +184,9 @@ impl World {
                 Said::Claim(claim) => {
                     let _lie = fold.claim(number, of_claim(claim));
                 }
-                Said::Header(header) => {
+                Said::Header(header, slot) => {
                     let fields = header.body.fields();
-                    fold.header(number, fields.role, header.body.id());
+                    fold.header(number, (fields.role, *slot), header.body.id());
                 }
             }
         }
@@ -238,10 +245,10 @@ fn two_terms(body: Vote) -> Vote {
 fn take(records: &mut Records, roster: &Roster, said: &Said, with_header: bool) {
     let _lie = match said {
         Said::Claim(claim) => records.claim(&when(claim.body.fields().window), roster, claim),
-        Said::Header(header) if with_header => {
-            records.header(&when(header.body.fields().window), roster, header, 1)
+        Said::Header(header, slot) if with_header => {
+            records.header(&when(header.body.fields().window), roster, header, *slot)
         }
-        Said::Header(_) => Ok(false),
+        Said::Header(..) => Ok(false),
     };
 }
 
@@ -259,8 +266,8 @@ fn of_claim(claim: &Signed<Claim>) -> Signed<ClaimFields> {
 fn again(world: &World, window: u32, kept: &[&Kept]) -> Fold {
     let with = |said: &Said| kept.iter().filter_map(|kept| kept.claims.get(&said.signer())).max();
     world.fold(window, |said| match (said, with(said)) {
-        (Said::Claim(_), Some(_)) | (Said::Header(_), Some(true)) => true,
-        (Said::Claim(_) | Said::Header(_), _) => false,
+        (Said::Claim(_), Some(_)) | (Said::Header(..), Some(true)) => true,
+        (Said::Claim(_) | Said::Header(..), _) => false,
     })
 }
 
@@ -332,7 +339,7 @@ fn what_is_kept_does_not_grow_with_the_fleet() {
             let header = header(Role::Best, 5, number as u8);
             let body = claim(&header, &[measured(f64::from(number % 997) / 1e3, 0.01)]);
             let claim = Signed { signer: id(number), ..signed(0, 0, body) };
-            fold.header(number, Role::Best, header.id());
+            fold.header(number, (Role::Best, claim.body.fields().slot), header.id());
             fold.claim(number, of_claim(&claim)).unwrap();
         }
         let (nonce, next) = (nonce_bytes(5), nonce_bytes(6));

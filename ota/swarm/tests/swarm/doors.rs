@@ -121,7 +121,7 @@ impl Solo {
 
     pub(crate) fn header(&mut self, by: u8, header: &ParticleHeader) {
         let header = signed(by, 0, header.clone());
-        self.give(Input::Header { header: &header, slot: 2 }).unwrap();
+        self.give(Input::Header { header: &header, slot: 1 }).unwrap();
     }
 }
 
@@ -199,7 +199,7 @@ fn a_remainder_is_owed_once_its_contribution_is_merged() {
         solo.seconds += 25;
         solo.swarm.handle_timeout(at(solo.seconds));
         let value = if moves { 10 } else { -10 };
-        for _ in 0..8 {
+        for _ in 0..20 {
             let outputs = solo.outputs();
             if outputs.iter().any(|output| matches!(output, Output::Code { .. })) {
                 let (job, particle) = code(&outputs);
@@ -491,7 +491,7 @@ fn a_closed_window_is_silent() {
 fn a_window_that_only_a_wrong_clock_has_seen_makes_nothing_late() {
     let late = |solo: &mut Solo, window: u32| {
         let header = header_of(Role::Merge, window, 9, None, &[]);
-        let taken = solo.give(Input::Header { header: &signed(2, 0, header), slot: 2 });
+        let taken = solo.give(Input::Header { header: &signed(2, 0, header), slot: 1 });
         matches!(taken, Err(Reject::Record(RejectRecord::WrongWindow { .. })))
     };
     let close = |solo: &mut Solo| solo.give(Input::Phase(Phase::Closed)).unwrap();

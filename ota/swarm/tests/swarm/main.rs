@@ -19,5 +19,6 @@ mod quorum;
 mod records;
 mod reference;
 mod reinstated;
+mod starts;
 mod vectors;
 mod withheld;

@@ -41,7 +41,7 @@ fn who_is_new_takes_best_from_who_votes_however_long_it_is_best() {
     let hear = |newcomer: &mut Book, header: &Signed<ParticleHeader>| {
         newcomer.records.header(&now, &newcomer.roster, header, 1)
     };
-    let old = RejectRecord::WrongWindow { got: 5, from: 17, to: 30 };
+    let old = RejectRecord::WrongWindow { got: 5, from: 12, to: 30 };
     assert_eq!(hear(&mut newcomer, &best), Err(old), "nobody says what it is");
     let nominee = newcomer.claim(1, 27, Role::Merge, 0.5);
     newcomer.all_vote(27, nominee, Some(of), LOSS);

@@ -507,6 +507,24 @@ fn a_claimants_own_error_counts_only_as_far_as_it_is_usual() {
     assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into());
 }
 
+/// Claims of no error at all make an honest error no smaller than what its voters find.
+#[test]
+fn claims_without_an_error_break_no_honest_claim() {
+    let mut book = with_level();
+    let mut claim = |number: u8, error: f64| {
+        let particle = header(Role::Best, 5, number);
+        let claim = crate::make::claim(&particle, &[crate::make::measured(0.5, error)]);
+        book.records.claim(&when(5), &book.roster, &signed(number, 0, claim)).unwrap();
+        let particle_id = particle.id();
+        book.records.header(&when(5), &book.roster, &signed(number, 0, particle), 1).unwrap();
+        particle_id
+    };
+    let [_none, honest, _neither] = [(0, 0.0), (1, 0.02), (2, 0.0)].map(|(n, e)| claim(n, e));
+    // .05 is missing of at most 3 √(.01² + .01² + .0125²) = .057.
+    book.all_vote(5, honest, None, (0.45, 0.4, 0.01));
+    assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
+}
+
 #[test]
 fn the_ledger_says_whose_word_was_kept_and_on_what_evidence_who_stands_aside() {
     let mut book = with_level();

@@ -14,7 +14,7 @@ use crate::make::{
 #[derive(Clone, Debug)]
 enum Any {
     Claim(Signed<Claim>),
-    Header(Box<Signed<ParticleHeader>>),
+    Header(Box<Signed<ParticleHeader>>, u8),
     Vote(Signed<Vote>),
     Nonce(Signed<Nonce>),
 }
@@ -27,7 +27,7 @@ fn take(
 ) -> Result<bool, RejectRecord> {
     match any {
         Any::Claim(claim) => records.claim(at, roster, claim),
-        Any::Header(header) => records.header(at, roster, header, 1),
+        Any::Header(header, slot) => records.header(at, roster, header, *slot),
         Any::Vote(vote) => records.vote(at, roster, vote),
         Any::Nonce(nonce) => records.nonce(at, nonce),
     }
@@ -42,9 +42,12 @@ fn record() -> impl Strategy<Value = Any> {
             let terms = [measured(f64::from(value) / 10.0, 0.01)];
             Any::Claim(signed(signer, mark, claim(&header, &terms)))
         }),
-        (0_u8..5, 0_u8..2, 0_u32..3, 0_u8..2).prop_map(|(signer, mark, window, particle)| {
-            Any::Header(Box::new(signed(signer, mark, header(Role::Merge, window, particle))))
-        }),
+        (0_u8..5, 0_u8..2, 0_u32..3, 0_u8..2, 0_u8..3).prop_map(
+            |(signer, mark, window, particle, slot)| {
+                let header = header(Role::Merge, window, particle);
+                Any::Header(Box::new(signed(signer, mark, header)), slot)
+            }
+        ),
         (0_u8..5, 0_u8..2, 1_u32..4, 0_u8..2, 0_u8..2).prop_map(
             move |(signer, mark, window, place, value)| {
                 let found = (f64::from(value) / 10.0, 0.0, 0.01);
@@ -121,7 +124,7 @@ fn what_a_record_may_not_be_has_its_own_error() {
     let over = Signed { not_after_seconds: 999, ..good.clone() };
     let expired = RejectRecord::Expired { not_after_seconds: 999, utc_seconds: 1_000 };
     assert_eq!(take(&when(5), &over), Err(expired));
-    for (window, from, to) in [(3, 0, 4), (18, 6, 19)] {
+    for (window, from, to) in [(3, 0, 4), (23, 6, 24)] {
         let rejected = RejectRecord::WrongWindow { got: 5, from, to };
         assert_eq!(take(&when(window), &good), Err(rejected));
     }
@@ -195,7 +198,7 @@ fn a_nonce_that_another_timekeeper_signed_again_is_no_old_one() {
     assert_eq!(records.nonce(&when(3), &low), Err(old), "it says something else");
 }
 
-/// Four windows or eight days, whichever is longer; then eight more, because standing looks back on them.
+/// Four windows or eight days, whichever is longer; no sooner than claims are judged; then eight more, because standing looks back on them.
 #[test]
 fn a_record_leaves_by_age_alone_unless_its_particle_is_held() {
     assert_eq!(
@@ -207,10 +210,10 @@ fn a_record_leaves_by_age_alone_unless_its_particle_is_held() {
     for particle in [held, other] {
         book.vote(3, 6, (particle == other).into(), particle, None, (0.5, 0.4, 0.01)).unwrap();
     }
-    book.records.expire(&when(17), &[held]);
+    book.records.expire(&when(22), &[held]);
     assert_eq!((book.records.claims(5).count(), book.records.votes(6).count()), (2, 2));
 
-    book.records.expire(&when(19), &[held]);
+    book.records.expire(&when(24), &[held]);
     let left: Vec<ParticleId> = book.records.claims(5).map(|claim| claim.body.particle).collect();
     assert_eq!(left, [held]);
     assert_eq!(book.records.particles(5).count(), 1);
@@ -218,7 +221,7 @@ fn a_record_leaves_by_age_alone_unless_its_particle_is_held() {
     assert!(book.records.nonce_of(5).is_some() && book.records.nonce_of(6).is_some());
     assert!(book.records.nonce_of(4).is_none());
 
-    book.records.expire(&when(19), &[]);
+    book.records.expire(&when(24), &[]);
     assert_eq!(book.records.claimed_windows(), Vec::<u32>::new());
 }
 
@@ -244,4 +247,27 @@ fn a_nonce_is_kept_by_window() {
     records.nonce(&when(3), &nonce(2)).unwrap();
     assert_eq!(records.nonce_of(2), Some(&nonce_bytes(2)));
     assert_eq!(records.nonce_of(3), None);
+}
+
+/// Some read claims and headers themselves, others what beacons passed on of them: the header of the slot that the claim names.
+#[test]
+fn a_header_counts_in_the_slot_that_its_claim_names() {
+    for (slots, counts) in [(&[1_u8][..], true), (&[0, 1], true), (&[1, 4], true), (&[0], false)] {
+        let mut book = Book::new(4);
+        let header = header(Role::Merge, 5, 1);
+        let claim = signed(1, 0, claim(&header, &[measured(0.5, 0.01)]));
+        book.records.claim(&when(5), &book.roster, &claim).unwrap();
+        for (mark, slot) in (0..).zip(slots) {
+            // Sealed once for each, or one for both.
+            for header in [signed(1, 0, header.clone()), signed(1, mark, header.clone())] {
+                book.records.header(&when(5), &book.roster, &header, *slot).unwrap();
+            }
+        }
+        assert_eq!(
+            book.read(6, |quorum| quorum.nominees(5).len()),
+            usize::from(counts),
+            "{slots:?}"
+        );
+        assert_eq!(book.records.particles(5).count(), 1, "{slots:?}");
+    }
 }

@@ -61,7 +61,7 @@ pub struct TokenDifference {
     pub predictor: String,
     /// What it stands beside.
     pub against: String,
-    /// `against − predictor`, over blocks of [`BLOCK_TOKENS`](super::BLOCK_TOKENS) rows.
+    /// `against − predictor`, over blocks of [`BLOCK_TOKENS`](super::BLOCK_TOKENS) rows, of codes of a second's at least.
     pub nats: Saved,
 }
 

@@ -59,8 +59,14 @@ impl Checks {
         let tunings = seen.tuned_from.iter().zip(&seen.tuned_in).enumerate();
         for (tuning, (from, window)) in tunings.skip(way.looked) {
             let (number, to) = (vehicle.number, *from);
-            let stays = to == ValuesHash::of(&start()) || seen.tuned.contains(&to);
-            if let (Rule::Paper(_), false) = (fleet.rule, stays) {
+            let last = tuning.checked_sub(1);
+            // From where it tuned last, or from what came of that.
+            let stays = match last {
+                None => to == ValuesHash::of(&start()),
+                Some(last) => to == seen.tuned_from[last] || to == seen.results[last],
+            };
+            // A step that leads nowhere is one all the same.
+            if let (Rule::Paper(_), Some(_last)) = (fleet.rule, last) {
                 let before = seen.tuned_in[..tuning].last().copied().unwrap_or(0);
                 let now = self.calendar.window_of(now_us);
                 let (seed, key, seen) = (fleet.seed, vehicle.key, &*seen);
@@ -71,9 +77,9 @@ impl Checks {
                     true => before.min(*window).min(now)..=(*window).max(now + 1),
                     false => *window..=*window,
                 };
-                let by = Stepper { seed, key, windows, seen, tuning, anew };
-                let stepped =
-                    way.walks.iter().filter_map(|walk| self.stepped(roads, walk, &by, to));
+                let excited = fleet.has_told_another_utility();
+                let by = Stepper { seed, key, windows, seen, tuning, anew, excited };
+                let stepped = way.walks.iter().flat_map(|walk| self.stepped(roads, walk, &by, to));
                 let mut walks: Vec<Walk> = stepped.collect();
                 if to == way.stands {
                     walks.append(&mut way.walks);
@@ -85,12 +91,16 @@ impl Checks {
                     "{now_us}: vehicle {number} stepped in window {window}, and not as the paper's rule has it:\n{}",
                     told(seen, to)
                 );
-                walks.dedup();
-                way.walks = walks;
+                way.walks = Vec::new();
+                for walk in walks {
+                    if !way.walks.contains(&walk) {
+                        way.walks.push(walk);
+                    }
+                }
                 (way.stands, way.started_us) = (to, vehicle.started_us);
                 continue;
             }
-            if stays || to == way.stands {
+            if stays {
                 continue;
             }
             let places = if way.started_us == vehicle.started_us {

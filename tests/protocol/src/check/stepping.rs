@@ -13,8 +13,8 @@ use shoal_wire::v1::PaperRule;
 use super::Checks;
 use crate::engine::{Roads, Seen, start};
 
-/// Results of so many tunings are looked at: what came of the last one may have been lost with the power.
-const TUNINGS: usize = 3;
+/// How many times in a row the utility may move by more than ramps do without a step between.
+const EXCITED: usize = 2;
 /// Steps that a vehicle may have taken and not tuned from, where its power went after each.
 const UNSEEN: usize = 2;
 /// The numbers of all worlds.
@@ -27,6 +27,18 @@ pub(super) struct Walk {
     velocity: Vec<f32>,
     /// Taken so far.
     steps: u32,
+}
+
+impl Walk {
+    /// The same, after the utility has moved so often by more than ramps do.
+    fn excited(&self, times: usize) -> Walk {
+        let mut walk = self.clone();
+        for _ in 0..times {
+            walk.velocity.iter_mut().for_each(|value| *value *= 0.5);
+            walk.steps = walk.steps.min(schedule().longer_than_half());
+        }
+        walk
+    }
 }
 
 /// Whose step, and when.
@@ -42,6 +54,8 @@ pub(super) struct Stepper<'a> {
     pub(super) tuning: usize,
     /// Whether its program began anew since the step before: then it may have taken others, which it did not tune from.
     pub(super) anew: bool,
+    /// Whether the utility may have moved by more than ramps do.
+    pub(super) excited: bool,
 }
 
 /// What a step may be drawn to, and kept from, in a window.
@@ -53,53 +67,54 @@ struct Drawn<'a> {
 }
 
 impl Checks {
-    /// How a vehicle walks on that tunes from `to`, if a step leads there.
+    /// How a vehicle may walk on that tunes from `to`: not at all where no step leads there.
     pub(super) fn stepped(
         &self,
         roads: &Roads,
         walk: &Walk,
         by: &Stepper<'_>,
         to: ValuesHash,
-    ) -> Option<Walk> {
+    ) -> Vec<Walk> {
         let seen = by.seen;
         let stood = by.tuning.checked_sub(1).and_then(|before| seen.tuned_from.get(before));
-        let results = seen.results[..by.tuning.min(seen.results.len())].iter().rev().take(TUNINGS);
+        let results = seen.results[..by.tuning].last();
         let values = |name: &ValuesHash| seen.values.get(name).cloned();
-        let froms: Vec<Flat> = results.chain(stood).filter_map(values).collect();
+        let froms: Vec<Flat> = results.into_iter().chain(stood).filter_map(values).collect();
         let worsts = roads.worsts();
         let drawn = self.drawn(roads, &worsts, by);
-        let target = seen.values.get(&to)?;
-        let mut walks: Vec<(Option<Flat>, Walk)> = vec![(None, walk.clone())];
+        let Some(target) = seen.values.get(&to) else { return Vec::new() };
+        let times = if by.excited { EXCITED } else { 0 };
+        let mut walks: Vec<(Option<Flat>, Walk)> =
+            (0..=times).map(|times| (None, walk.excited(times))).collect();
         let steps = if by.anew { 1 + UNSEEN } else { 1 };
         for number in 1..=steps {
             let with = |x: &Option<Flat>| -> Vec<Flat> { froms.iter().chain(x).cloned().collect() };
-            // Of several ways there, always the same one.
-            let mut there: BTreeMap<ValuesHash, Walk> = BTreeMap::new();
+            // Of ways that nothing tells apart, one. Who was not drawn anywhere may have gone steps of any length.
+            let mut there = BTreeMap::new();
             for (x, walk) in &walks {
                 let froms = with(x);
                 let leads = drawn.iter().filter(|drawn| drawn.may_lead(walk, &froms, target));
                 let led = leads.flat_map(|drawn| drawn.step(walk, &froms));
                 let led = led.filter(|(x, _walk)| ValuesHash::of(x) == to);
-                there.extend(led.map(|(_x, walk)| (ValuesHash::of(&walk.velocity), walk)));
+                there.extend(
+                    led.map(|(_x, walk)| ((ValuesHash::of(&walk.velocity), walk.steps), walk)),
+                );
             }
-            if let Some((_velocity, walk)) = there.pop_first() {
-                return Some(walk);
-            }
-            if number == steps {
-                break;
+            if !there.is_empty() || number == steps {
+                return there.into_values().collect();
             }
             // Each once: there are as many as there are ways to be drawn, and of two steps the square of it.
             let mut next = BTreeMap::new();
             for (x, walk) in &walks {
                 let froms = with(x);
                 for (x, walk) in drawn.iter().flat_map(|drawn| drawn.step(walk, &froms)) {
-                    let name = (ValuesHash::of(&x), ValuesHash::of(&walk.velocity));
+                    let name = (ValuesHash::of(&x), ValuesHash::of(&walk.velocity), walk.steps);
                     next.entry(name).or_insert((Some(x), walk));
                 }
             }
             walks = next.into_values().collect();
         }
-        None
+        Vec::new()
     }
 
     /// All that may have drawn the vehicle: one of its own particles or where all begin; what it measured to be no worse than that,
@@ -173,12 +188,15 @@ impl Drawn<'_> {
 
 /// How long the next step of a vehicle is.
 fn length(walk: &Walk) -> f32 {
-    let length = StepLength {
+    schedule().at(walk.steps) as f32
+}
+
+fn schedule() -> StepLength {
+    StepLength {
         first: f64::from(RULE.step_length),
         decay: f64::from(RULE.step_length_decay),
         floor: f64::from(RULE.step_length_min),
-    };
-    length.at(walk.steps) as f32
+    }
 }
 
 /// How much each term of a step weighs in a window.

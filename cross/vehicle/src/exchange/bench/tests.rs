@@ -138,6 +138,12 @@ fn a_pack_of_imitation_is_measured_by_what_the_model_would_do() {
     assert!(compared.value_error > 0 && compared.difference_error > 0, "{compared:?}");
     let again = bench.measure(&one, Some(&other), on, &[]).unwrap();
     assert_eq!(again[0].1, compared);
+    // Where nothing is asked for it is what is gained at it, whose scale does not end where the package is.
+    let gained = [(bench.hash(0), By::ImitationGain)];
+    let gained = bench.measure(&one, Some(&other), on, &gained).unwrap()[0].1;
+    assert_eq!(compared, gained);
+    let imitated = [(bench.hash(0), By::Imitation)];
+    assert_ne!(bench.measure(&one, Some(&other), on, &imitated).unwrap()[0].1, gained);
 }
 
 /// Half a second behind someone, and closing: who is tuned to go on as fast as it can is gated, who brakes passes.

@@ -1,5 +1,7 @@
 //! What a broker acknowledged and may not have kept.
 
+use embassy_time::Duration;
+
 use super::*;
 
 /// Publishes under these topics, and has it acknowledged.

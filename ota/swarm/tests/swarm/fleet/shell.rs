@@ -80,7 +80,9 @@ pub(crate) struct Shell {
     sent: BTreeMap<ParticleId, Flat>,
     known: Vec<Record>,
     slots: Vec<(ParticleId, u64)>,
+    /// From where it tunes; what came of the last tuning, and from where that was.
     pub(crate) checkpoint: Flat,
+    tuned: Option<(ValuesHash, Flat)>,
     pub(crate) staged: Option<Flat>,
     pub(crate) sealed: Vec<Record>,
     pub(crate) published: Vec<Arc<Signed<ParticleHeader>>>,
@@ -100,6 +102,7 @@ impl Shell {
         let swarm = Swarm::new(setup.clone(), Saved::default(), |_hash| None).unwrap();
         Self {
             checkpoint: setup.start.clone(),
+            tuned: None,
             setup,
             character,
             swarm,
@@ -210,7 +213,7 @@ impl World {
             Happening::Tuned { night } => {
                 let from = self.shell(number).checkpoint.clone();
                 let tuned = self.roads.tune(number, night, &from);
-                self.shell(number).checkpoint = tuned.clone();
+                self.shell(number).tuned = Some((ValuesHash::of(&from), tuned.clone()));
                 self.input(number, Input::Tuned(&tuned));
             }
             Happening::Deliver(record) => {
@@ -323,11 +326,16 @@ impl World {
         let was_online = self.shell(number).online;
         let shell = self.shell(number);
         shell.restart();
-        let (known, checkpoint) = (std::mem::take(&mut shell.known), shell.checkpoint.clone());
+        let (known, position) = (std::mem::take(&mut shell.known), shell.swarm.position().clone());
+        let name = ValuesHash::of(&position);
+        let tuned = shell.tuned.clone().filter(|(from, _tuned)| *from == name);
+        shell.checkpoint = position;
         for record in known {
             self.record(number, &record);
         }
-        self.input(number, Input::Tuned(&checkpoint));
+        if let Some((_from, tuned)) = tuned {
+            self.input(number, Input::Tuned(&tuned));
+        }
         if was_online {
             let window = self.shell(number).window;
             // Sealed and durable: published again, in case it was not.
