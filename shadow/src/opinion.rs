@@ -206,7 +206,7 @@ pub struct Correction {
 
 /// Looks for corrections: after a disagreement the driver comes back towards what the policy had proposed.
 ///
-/// The driver did one thing, the policy held another for right, at least [`WAY_MIN`] bins of curvature from it, and within a few seconds
+/// The driver did one thing, the policy held another for right, at least four bins of curvature from it, and within a few seconds
 /// the driver was at least half way there: the policy saw something earlier. What he then does gets more attention, and what he took back gets none.
 #[derive(Clone, Debug)]
 pub struct Corrections {

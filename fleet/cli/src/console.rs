@@ -16,7 +16,7 @@ use crate::stop::Stop;
 /// The page's address is the first line of standard output. It runs until Ctrl-C or SIGTERM, and only reads: what it shows
 /// stands on the broker and is signed. All of it is at /api/view as JSON.
 ///
-/// Example: shoal console --fleet fleet --listen 127.0.0.1:0
+/// Example: shoal console --fleet trial --listen 127.0.0.1:0
 #[derive(Args)]
 pub(crate) struct ConsoleCommand {
     /// The fleet's directory; of it only fleet.toml is read

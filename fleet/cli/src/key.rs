@@ -11,8 +11,8 @@ use crate::output::Outcome;
 /// Of the page that lists these commands.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  shoal key show fleet/authority.key
-  shoal key rotate fleet timekeeper";
+  shoal key show trial/authority.key
+  shoal key rotate trial timekeeper";
 
 const MAKE: &str = "Example: shoal key make \
     'pkcs11:token=fleet;object=vehicle-7?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/shoal/pin'";
@@ -58,7 +58,7 @@ pub(crate) struct InToken {
 
 /// Show the public half of a key, in a file or in a token.
 ///
-/// Example: shoal key show fleet/authority.key
+/// Example: shoal key show trial/authority.key
 #[derive(Args)]
 pub(crate) struct Show {
     /// The key's file, or a token's URI

@@ -34,7 +34,7 @@ use shoal_vehicle::config::{EngineConfig, EngineKind};
 const EXAMPLES: &str = "\
 Examples:
   shoal model train models/world --data drives --steps 100 -o adapter
-  shoal fleet init fleet --vehicles 4 --pack pack
+  shoal fleet init trial --vehicles 4 --pack pack
   shoal sim compare fleet.toml -o sim --seeds 5";
 
 /// Fleets that learn from their own driving; no frame ever leaves a vehicle.

@@ -27,7 +27,7 @@ const DRAWS: usize = 200;
 /// Of the page that lists these commands.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  shoal particle cost models/world fleet/vehicle-0/state/windows/9/best --data drives";
+  shoal particle cost models/world trial/vehicle-0/state/windows/9/best --data drives";
 
 /// Look at particles.
 #[derive(Subcommand)]
@@ -48,7 +48,7 @@ impl Particle {
 /// The adapter is coded as best is: once, its difference to the start adapter, without what earlier windows kept
 /// back. Skill is that of the held-out parts; what is lost is paired over the same clips.
 ///
-/// Example: shoal particle cost models/world fleet/vehicle-0/state/windows/9/best --data drives
+/// Example: shoal particle cost models/world trial/vehicle-0/state/windows/9/best --data drives
 #[derive(Args)]
 pub(crate) struct Cost {
     #[command(flatten)]

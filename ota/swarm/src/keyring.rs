@@ -4,7 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{RejectPage, Roster as Head, RosterPage, Vehicle};
+use shoal_wire::v1::{Growth, RejectPage, Roster as Head, RosterPage, Vehicle};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, RecordId, Verified};
 
 use crate::roster::{RejectRoster, Roster};
@@ -15,8 +15,8 @@ use crate::roster::{RejectRoster, Roster};
 pub struct Keyring {
     authority: PublicKey,
     timekeeper: PublicKey,
-    /// The newest head: its version, and the record of each page.
-    head: Option<(u32, Vec<RecordId>)>,
+    /// The newest head.
+    head: Option<Newest>,
     /// The rows of each page that the head names and that came.
     pages: BTreeMap<RecordId, Vec<Vehicle>>,
     /// In effect, with the key of each of its rows.
@@ -24,6 +24,15 @@ pub struct Keyring {
     vehicles: Vec<[u8; 32]>,
     /// Rows of keys that vehicles had before, by id.
     former: BTreeMap<KeyId, usize>,
+}
+
+/// What a head says.
+#[derive(Clone, Debug, PartialEq)]
+struct Newest {
+    version: u32,
+    /// The record of each page.
+    pages: Vec<RecordId>,
+    growths: Vec<Growth>,
 }
 
 /// Why a head or a page was rejected; nothing has changed then.
@@ -61,25 +70,25 @@ impl Keyring {
     /// # Errors
     /// [`RejectKeys::NotNewer`]; [`RejectKeys::Roster`] if its pages are all there and are no roster.
     pub fn head(&mut self, head: &Verified<'_, Head<'_>>) -> Result<(), RejectKeys> {
-        let got = head.body().fields().version;
-        let pages: Vec<RecordId> = head.body().pages().collect();
-        if let Some((newest, named)) = &self.head {
-            let again = got == *newest && pages == *named;
-            if got <= *newest {
-                return if again {
-                    Ok(())
-                } else {
-                    Err(RejectKeys::NotNewer { got, newest: *newest })
-                };
-            }
+        let body = head.body();
+        let got = Newest {
+            version: body.fields().version,
+            pages: body.pages().collect(),
+            growths: body.growths().collect(),
+        };
+        if let Some(newest) = self.head.as_ref().filter(|newest| got.version <= newest.version) {
+            return if got == *newest {
+                Ok(())
+            } else {
+                Err(RejectKeys::NotNewer { got: got.version, newest: newest.version })
+            };
         }
-        let before = self.head.replace((got, pages));
+        let before = self.head.replace(got);
         if let Err(why) = self.settle() {
             self.head = before;
             return Err(why);
         }
-        let named =
-            self.head.as_ref().map(|(_version, named)| named.as_slice()).unwrap_or_default();
+        let named = self.head.as_ref().map(|head| head.pages.as_slice()).unwrap_or_default();
         self.pages.retain(|page, _keys| named.contains(page));
         Ok(())
     }
@@ -93,7 +102,7 @@ impl Keyring {
         head: &Verified<'_, Head<'_>>,
         page: &Verified<'_, RosterPage<'_>>,
     ) -> Result<(), RejectKeys> {
-        let newest = self.head.as_ref().ok_or(RejectKeys::NoHead)?.0;
+        let newest = self.head.as_ref().ok_or(RejectKeys::NoHead)?.version;
         let got = head.body().fields().version;
         if got != newest {
             return Err(RejectKeys::NotNewer { got, newest });
@@ -121,7 +130,7 @@ impl Keyring {
 
     /// Which pages of the newest head are missing, by index.
     pub fn missing(&self) -> impl Iterator<Item = u16> + '_ {
-        let named = self.head.iter().flat_map(|(_version, named)| named);
+        let named = self.head.iter().flat_map(|head| &head.pages);
         let missing =
             |(index, page): (u16, &RecordId)| (!self.pages.contains_key(page)).then_some(index);
         (0_u16..).zip(named).filter_map(missing)
@@ -129,13 +138,15 @@ impl Keyring {
 
     /// Puts the newest roster into effect if it is whole.
     fn settle(&mut self) -> Result<(), RejectKeys> {
-        let Some((_version, named)) = &self.head else { return Ok(()) };
-        let Some(pages) = named.iter().map(|page| self.pages.get(page)).collect::<Option<Vec<_>>>()
+        let Some(head) = &self.head else { return Ok(()) };
+        let Some(pages) =
+            head.pages.iter().map(|page| self.pages.get(page)).collect::<Option<Vec<_>>>()
         else {
             return Ok(());
         };
         let rows: Vec<&Vehicle> = pages.into_iter().flatten().collect();
-        self.roster = Roster::of_rows(rows.iter().map(|row| (row.id(), row.region)).collect())?;
+        let roster = Roster::of_rows(rows.iter().map(|row| (row.id(), row.region)).collect())?;
+        self.roster = roster.grown(head.growths.iter().copied());
         let after = self.roster.rows().iter().enumerate().skip(self.roster.places());
         self.former = after.map(|(row, (id, _number))| (*id, row)).collect();
         self.vehicles = rows.into_iter().map(|row| row.public_key).collect();

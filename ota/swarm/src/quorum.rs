@@ -98,6 +98,8 @@ struct Verdict {
 
 /// What came of the claims of one window.
 struct Judged<'a> {
+    /// How many were drawn on each nominee.
+    voters: usize,
     nominees: Vec<Nominee>,
     votes: BTreeMap<ParticleId, Votes<'a>>,
     ballots: Vec<Ballot>,
@@ -215,28 +217,24 @@ impl<'a> Quorum<'a> {
         let poll = self.poll(asked, &draws, &claims, &aside);
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
         let broken = self.broken_claims(window, (&claims, &poll), level, &weighing);
-        let withheld = self.withholds(&claims, &poll.votes);
+        let withheld = self.withholds(&claims, &poll);
         let misvoted = poll.votes.iter().flat_map(|(nominee, votes)| {
-            let voters = self.misvotes(&votes.measured, &weighing);
+            let voters = self.misvotes(&votes.measured, poll.voters, &weighing);
             voters.into_iter().map(|voter| (*nominee, voter))
         });
         let misvoted = misvoted.collect();
         let mut ballots = self.ballots_of(&poll, &self.weighing);
         ballots.sort_by_key(|ballot| ballot.particle);
-        let Poll { nominees, votes, .. } = poll;
-        Some(Judged { nominees, votes, ballots, broken, withheld, misvoted })
+        let Poll { voters, nominees, votes, .. } = poll;
+        Some(Judged { voters, nominees, votes, ballots, broken, withheld, misvoted })
     }
 
     /// Whose claims nobody could measure.
-    fn withholds(
-        &self,
-        claims: &[Claimed<'a>],
-        votes: &BTreeMap<ParticleId, Votes<'a>>,
-    ) -> Vec<Verdict> {
-        let most = majority(self.roster.voters_count());
+    fn withholds(&self, claims: &[Claimed<'a>], poll: &Poll<'a>) -> Vec<Verdict> {
+        let most = majority(poll.voters);
         let verdict = |claimed: &Claimed<'a>| {
             let (particle, claimant) = (claimed.claim.body.particle, claimed.claim.signer);
-            let missing = &votes.get(&particle)?.missing;
+            let missing = &poll.votes.get(&particle)?.missing;
             // A vehicle that has two keys is one; and a header that its publisher took back by another may be why there are no chunks.
             let publishers = self.records.may_have(&claimed.claim.body);
             let publishers: BTreeSet<u32> =
@@ -257,9 +255,15 @@ impl<'a> Quorum<'a> {
 
     /// Whose votes on one nominee say what nearly all others did not find. Those who measured it beside the same particle measured the
     /// same: engines round in other ways.
-    fn misvotes(&self, votes: &[(KeyId, &VoteFields)], weighing: &Weighing) -> BTreeSet<KeyId> {
+    fn misvotes(
+        &self,
+        votes: &[(KeyId, &VoteFields)],
+        voters: usize,
+        weighing: &Weighing,
+    ) -> BTreeSet<KeyId> {
         let beside = |reference| votes.iter().filter(move |(_voter, vote)| vote.best == reference);
-        let most = votes.iter().find(|(_voter, vote)| self.nearly_all(beside(vote.best).count()));
+        let most =
+            votes.iter().find(|(_voter, vote)| nearly_all(beside(vote.best).count(), voters));
         let Some((_voter, of)) = most else { return BTreeSet::new() };
         let found = beside(of.best).map(|(voter, vote)| (*voter, weighing.difference(&vote.terms)));
         let found: Vec<(KeyId, (f64, f64))> = found.collect();
@@ -270,16 +274,10 @@ impl<'a> Quorum<'a> {
         let (alike, other): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|(_voter, (gain, _))| (gain - middle).abs() <= ROUNDED + BROKEN * error);
-        if !self.nearly_all(alike.len()) {
+        if !nearly_all(alike.len(), voters) {
             return BTreeSet::new();
         }
         other.into_iter().flat_map(|(voter, _)| self.names(voter)).collect()
-    }
-
-    /// Whether these are three in four of all who are drawn to vote on one nominee.
-    fn nearly_all(&self, count: usize) -> bool {
-        let (of_those, in_all) = ALIKE;
-        count.saturating_mul(in_all) >= self.roster.voters_count().saturating_mul(of_those)
     }
 
     /// What a vehicle is called and was called before: another key sheds no quarantine.
@@ -382,9 +380,17 @@ impl<'a> Quorum<'a> {
         let part = self.records.nonce_of(window).map(part);
         let pack = self.pack;
         let (records, roster) = (self.records, self.roster);
-        let claims = records.claims(window).filter(|claim| records.is_heard(roster, claim));
+        let present = roster.at(window);
+        let claims = records.claims(window).filter(move |claim| present.has(claim.signer));
+        let claims = claims.filter(|claim| records.is_heard(roster, claim));
         claims.filter(move |claim| part.is_some_and(|part| is_measured(&claim.body, part, pack)))
     }
+}
+
+/// Whether these are three in four of all who are drawn to vote on one nominee.
+fn nearly_all(count: usize, voters: usize) -> bool {
+    let (of_those, in_all) = ALIKE;
+    count.saturating_mul(in_all) >= voters.saturating_mul(of_those)
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.

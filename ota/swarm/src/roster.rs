@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
-use shoal_wire::v1::{FORMER, PARTS, VACANT};
+use shoal_wire::v1::{FORMER, Growth, PARTS, VACANT};
 use shoal_wire::{KeyId, ParticleId};
 
 /// The most voters on one nominee.
@@ -24,6 +24,16 @@ pub struct Roster {
     by_id: Vec<(KeyId, u32)>,
     /// By number.
     former: Vec<(u32, KeyId)>,
+    /// What it grew by, in order, with how many of the places before were somebody's.
+    grown: Vec<(Growth, usize)>,
+}
+
+/// The vehicles that are of the fleet in one window, by number.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    roster: &'a Roster,
+    places: u32,
+    count: usize,
 }
 
 /// Why there is no roster of these vehicles.
@@ -75,7 +85,33 @@ impl Roster {
             }
         }
         let places = u32::try_from(places).unwrap_or(u32::MAX);
-        Ok(Self { rows, places, count, by_id, former })
+        Ok(Self { rows, places, count, by_id, former, grown: Vec::new() })
+    }
+
+    /// The same, where vehicles were added: in order, as a head names them.
+    #[must_use]
+    pub fn grown(mut self, growths: impl IntoIterator<Item = Growth>) -> Self {
+        let count = |growth: &Growth| {
+            let places = usize::try_from(growth.places).unwrap_or(usize::MAX);
+            let rows = self.rows.iter().take(places.min(self.places()));
+            rows.filter(|(_id, region)| *region != VACANT).count()
+        };
+        self.grown = growths.into_iter().map(|growth| (growth, count(&growth))).collect();
+        self
+    }
+
+    /// What it grew by.
+    pub fn growths(&self) -> impl Iterator<Item = Growth> + '_ {
+        self.grown.iter().map(|(growth, _count)| *growth)
+    }
+
+    /// Who is of the fleet in this window: whoever was added later is not.
+    pub fn at(&self, window: u32) -> Present<'_> {
+        let grown = self.grown.iter().find(|(growth, _count)| window < growth.window);
+        let (places, count) = grown.map_or((self.places, self.count), |(growth, count)| {
+            (growth.places.min(self.places), *count)
+        });
+        Present { roster: self, places, count }
     }
 
     /// The rows, as [`Roster::of_rows`] takes them.
@@ -142,6 +178,46 @@ impl Roster {
         usize::try_from(self.places).unwrap_or(usize::MAX)
     }
 
+    /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32), the
+    /// lowest first. Who is not of the fleet does not.
+    pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> Vec<KeyId> {
+        let mut drawn: Vec<([u8; 32], KeyId)> =
+            of.iter().filter_map(|id| Some((self.fold_lot(nonce, *id)?, *id))).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().take(count).map(|(_hash, id)| id).collect()
+    }
+
+    /// By which those who fold are drawn: the lowest is first. `None`: it is not of the fleet.
+    pub(crate) fn fold_lot(&self, nonce: &[u8; 32], id: KeyId) -> Option<[u8; 32]> {
+        let number = self.number(id)?;
+        Some(hash(&[nonce, b"fold", &number.to_le_bytes()]))
+    }
+
+    /// Whose claims say what standard error is usual: of these vehicles the lowest SHA-256(nonce (32 bytes) ‖ `error` ‖ number
+    /// u32), [`ERRORS_DRAWN`] of them: no claim foresees the draw. Who is not of the fleet is none of them.
+    pub fn errors(&self, nonce: &[u8; 32], of: impl IntoIterator<Item = KeyId>) -> BTreeSet<KeyId> {
+        let mut lowest = BTreeSet::new();
+        for (number, id) in of.into_iter().filter_map(|id| Some((self.number(id)?, id))) {
+            lowest.insert((hash(&[nonce, b"error", &number.to_le_bytes()]), id));
+            if lowest.len() > ERRORS_DRAWN {
+                lowest.pop_last();
+            }
+        }
+        lowest.into_iter().map(|(_hash, id)| id).collect()
+    }
+}
+
+impl Present<'_> {
+    /// Whether the vehicle that has this id, or had it, is one of them.
+    pub fn has(&self, id: KeyId) -> bool {
+        self.roster.number(id).is_some_and(|number| number < self.places)
+    }
+
+    /// How many numbers there are, those of nobody with them.
+    pub fn places(&self) -> usize {
+        usize::try_from(self.places).unwrap_or(usize::MAX)
+    }
+
     /// k: how many vote on one nominee. One vehicle alone has no voters, so nothing becomes best; of two, the
     /// other one votes.
     pub fn voters_count(&self) -> usize {
@@ -163,21 +239,6 @@ impl Roster {
         asked
     }
 
-    /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32), the
-    /// lowest first. Who is not of the fleet does not.
-    pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> Vec<KeyId> {
-        let mut drawn: Vec<([u8; 32], KeyId)> =
-            of.iter().filter_map(|id| Some((self.fold_lot(nonce, *id)?, *id))).collect();
-        drawn.sort_unstable();
-        drawn.into_iter().take(count).map(|(_hash, id)| id).collect()
-    }
-
-    /// By which those who fold are drawn: the lowest is first. `None`: it is not of the fleet.
-    pub(crate) fn fold_lot(&self, nonce: &[u8; 32], id: KeyId) -> Option<[u8; 32]> {
-        let number = self.number(id)?;
-        Some(hash(&[nonce, b"fold", &number.to_le_bytes()]))
-    }
-
     /// Who may vote on this nominee of a vehicle: of all others, the k lowest
     /// SHA-256(nonce ‖ particle ‖ number u32). Who stands `aside` is drawn where there are not enough others.
     pub fn voters(
@@ -188,23 +249,10 @@ impl Roster {
         aside: &BTreeSet<KeyId>,
     ) -> BTreeSet<KeyId> {
         let particle = nominee.bytes().as_slice();
-        let claimant = self.present(claimant).unwrap_or(claimant);
+        let claimant = self.roster.present(claimant).unwrap_or(claimant);
         self.lowest(self.voters_count(), Some(claimant), |number, id| {
             (aside.contains(&id), hash(&[nonce, particle, &number.to_le_bytes()]))
         })
-    }
-
-    /// Whose claims say what standard error is usual: of these vehicles the lowest SHA-256(nonce (32 bytes) ‖ `error` ‖ number
-    /// u32), [`ERRORS_DRAWN`] of them: no claim foresees the draw. Who is not of the fleet is none of them.
-    pub fn errors(&self, nonce: &[u8; 32], of: impl IntoIterator<Item = KeyId>) -> BTreeSet<KeyId> {
-        let mut lowest = BTreeSet::new();
-        for (number, id) in of.into_iter().filter_map(|id| Some((self.number(id)?, id))) {
-            lowest.insert((hash(&[nonce, b"error", &number.to_le_bytes()]), id));
-            if lowest.len() > ERRORS_DRAWN {
-                lowest.pop_last();
-            }
-        }
-        lowest.into_iter().map(|(_hash, id)| id).collect()
     }
 
     fn lowest<T: Ord>(
@@ -214,7 +262,8 @@ impl Roster {
         lot: impl Fn(u32, KeyId) -> T,
     ) -> BTreeSet<KeyId> {
         let mut lowest = BTreeSet::new();
-        for (number, id) in self.vehicles() {
+        let present = self.roster.vehicles().take_while(|(number, _id)| *number < self.places);
+        for (number, id) in present {
             if without == Some(id) {
                 continue;
             }
@@ -275,7 +324,7 @@ mod tests {
     #[test]
     fn numbers_stay_when_a_key_is_another_or_a_place_is_nobodys() {
         let (roster, id) = (changed(), |byte| KeyId::new([byte; 8]));
-        assert_eq!((roster.count(), roster.places(), roster.voters_count()), (3, 4, 2));
+        assert_eq!((roster.count(), roster.places(), roster.at(0).voters_count()), (3, 4, 2));
         let vehicles: Vec<_> = roster.vehicles().collect();
         assert_eq!(vehicles, [(0, id(0)), (1, id(5)), (3, id(6))]);
         for (of, number) in [(5, Some(1)), (3, Some(1)), (4, Some(1)), (6, Some(3)), (9, None)] {
@@ -303,15 +352,45 @@ mod tests {
         let (roster, id) = (changed(), |byte| KeyId::new([byte; 8]));
         let before = Roster::new([0, 3, 9, 6].map(id).to_vec()).unwrap();
         for nonce in 0..64 {
-            let all = before.asked(&[nonce; 32], 4, &NOBODY);
+            let all = before.at(0).asked(&[nonce; 32], 4, &NOBODY);
             let order = |roster: &Roster| roster.folders(&[nonce; 32], &all, 4);
             let mut without = order(&before);
             without.retain(|one| *one != id(9));
             assert_eq!(order(&roster), without);
-            assert_eq!(roster.asked(&[nonce; 32], 4, &NOBODY), [0, 5, 6].map(id).into());
-            let voters = roster.voters(&[nonce; 32], ParticleId::new([1; 32]), id(3), &NOBODY);
+            assert_eq!(roster.at(0).asked(&[nonce; 32], 4, &NOBODY), [0, 5, 6].map(id).into());
+            let voters =
+                roster.at(0).voters(&[nonce; 32], ParticleId::new([1; 32]), id(3), &NOBODY);
             assert_eq!(voters, [0, 6].map(id).into(), "nobody votes on its own under another key");
         }
+    }
+
+    /// Whoever reads what was said before draws as those did who said it.
+    #[test]
+    fn who_was_added_is_drawn_from_its_window_on() {
+        let all: Vec<(KeyId, u16)> = (0..12).map(|number| (KeyId::new([number; 8]), 0)).collect();
+        let growths = [(20, 4), (30, 9)].map(|(window, places)| Growth { window, places });
+        let grown = Roster::of_rows(all.clone()).unwrap().grown(growths);
+        assert_eq!(grown.growths().collect::<Vec<_>>(), growths);
+        for (window, of) in [(0, 4), (19, 4), (20, 9), (29, 9), (30, 12), (40, 12)] {
+            let (there, before) = (grown.at(window), fleet(of));
+            let before = before.at(0);
+            assert_eq!((there.places(), there.voters_count()), (of.into(), before.voters_count()));
+            for nonce in 0..8 {
+                let nonce = [nonce; 32];
+                assert_eq!(there.asked(&nonce, 3, &NOBODY), before.asked(&nonce, 3, &NOBODY));
+                let voters = |of: &Present<'_>| {
+                    of.voters(&nonce, ParticleId::new([1; 32]), KeyId::new([3; 8]), &NOBODY)
+                };
+                assert_eq!(voters(&there), voters(&before));
+            }
+            let has = |number: u8| there.has(KeyId::new([number; 8]));
+            assert!((0..of).all(has) && !(of..13).any(has), "window {window}");
+        }
+        // Who had a place that is nobody's is not counted.
+        let mut vacant = all;
+        vacant.iter_mut().skip(2).take(1).for_each(|(_id, region)| *region = VACANT);
+        let grown = Roster::of_rows(vacant).unwrap().grown(growths);
+        assert_eq!([19, 20, 30].map(|window| grown.at(window).voters_count()), [2, 7, 9]);
     }
 
     #[test]
@@ -333,7 +412,7 @@ mod tests {
         for (count, voters, elect) in [(1, 0, 1), (2, 1, 1), (4, 3, 2), (10, 9, 5), (200, 9, 5)] {
             let roster = fleet(count);
             let claimant = KeyId::new([0; 8]);
-            let drawn = roster.voters(&[1; 32], particle, claimant, &NOBODY);
+            let drawn = roster.at(0).voters(&[1; 32], particle, claimant, &NOBODY);
             assert_eq!((drawn.len(), majority(drawn.len())), (voters, elect), "of {count}");
             assert!(!drawn.contains(&claimant));
         }
@@ -344,7 +423,7 @@ mod tests {
         let roster = fleet(100);
         let claimant = KeyId::new([0; 8]);
         let voters = |nonce, particle| {
-            roster.voters(&[nonce; 32], ParticleId::new([particle; 32]), claimant, &NOBODY)
+            roster.at(0).voters(&[nonce; 32], ParticleId::new([particle; 32]), claimant, &NOBODY)
         };
         assert_eq!(voters(1, 2), voters(1, 2));
         assert_ne!(voters(1, 2), voters(2, 2));
@@ -354,16 +433,19 @@ mod tests {
     #[test]
     fn a_nonce_asks_as_many_as_the_document_says() {
         let roster = fleet(40);
-        assert_eq!(roster.asked(&[3; 32], 16, &NOBODY).len(), 16);
-        assert_eq!(roster.asked(&[3; 32], 100, &NOBODY).len(), 40);
-        assert_ne!(roster.asked(&[3; 32], 16, &NOBODY), roster.asked(&[4; 32], 16, &NOBODY));
+        assert_eq!(roster.at(0).asked(&[3; 32], 16, &NOBODY).len(), 16);
+        assert_eq!(roster.at(0).asked(&[3; 32], 100, &NOBODY).len(), 40);
+        assert_ne!(
+            roster.at(0).asked(&[3; 32], 16, &NOBODY),
+            roster.at(0).asked(&[4; 32], 16, &NOBODY)
+        );
     }
 
     #[test]
     fn who_stands_aside_votes_where_there_are_too_few_others_and_is_not_asked() {
         let (particle, claimant) = (ParticleId::new([5; 32]), KeyId::new([0; 8]));
         let aside: BTreeSet<KeyId> = (1..12).map(|byte| KeyId::new([byte; 8])).collect();
-        let voters = |count| fleet(count).voters(&[1; 32], particle, claimant, &aside);
+        let voters = |count| fleet(count).at(0).voters(&[1; 32], particle, claimant, &aside);
         assert!(voters(40).is_disjoint(&aside));
         let few = voters(16);
         assert_eq!(
@@ -371,9 +453,9 @@ mod tests {
             (9, 4),
             "all four others, and five"
         );
-        assert_eq!(fleet(4).asked(&[1; 32], 3, &aside), [claimant].into());
-        assert_eq!(fleet(40).asked(&[1; 32], 9, &aside).len(), 9);
-        assert!(fleet(40).asked(&[1; 32], 9, &aside).is_disjoint(&aside));
+        assert_eq!(fleet(4).at(0).asked(&[1; 32], 3, &aside), [claimant].into());
+        assert_eq!(fleet(40).at(0).asked(&[1; 32], 9, &aside).len(), 9);
+        assert!(fleet(40).at(0).asked(&[1; 32], 9, &aside).is_disjoint(&aside));
     }
 
     /// Every vehicle is drawn about as often.
@@ -382,7 +464,7 @@ mod tests {
         let roster = fleet(20);
         let mut count: vec::Vec<u32> = vec![0; 20];
         for nonce in 0..200 {
-            let drawn = roster.asked(&[nonce; 32], 5, &NOBODY);
+            let drawn = roster.at(0).asked(&[nonce; 32], 5, &NOBODY);
             for (number, count) in (0..).zip(&mut count) {
                 *count = count
                     .saturating_add(roster.id(number).is_some_and(|id| drawn.contains(&id)).into());
@@ -396,13 +478,13 @@ mod tests {
     fn hashes_are_those_of_the_text() {
         assert_eq!([0, 1, 2, 3, 4, 5].map(|byte| part(&[byte; 32])), [1, 3, 2, 3, 1, 0]);
         let drawn =
-            fleet(12).voters(&[1; 32], ParticleId::new([2; 32]), KeyId::new([4; 8]), &NOBODY);
+            fleet(12).at(0).voters(&[1; 32], ParticleId::new([2; 32]), KeyId::new([4; 8]), &NOBODY);
         let voters = [0, 2, 5, 6, 7, 8, 9, 10, 11].map(|byte| KeyId::new([byte; 8]));
         assert_eq!(drawn, voters.into());
         let all = (0..12).map(|byte| KeyId::new([byte; 8])).collect();
         let folders = fleet(12).folders(&[1; 32], &all, 3);
         assert_eq!(folders, [6, 2, 11].map(|byte| KeyId::new([byte; 8])));
-        let asked = fleet(12).asked(&[1; 32], 3, &NOBODY);
+        let asked = fleet(12).at(0).asked(&[1; 32], 3, &NOBODY);
         assert_eq!(asked, [1, 5, 9].map(|byte| KeyId::new([byte; 8])).into());
         assert_eq!(lot(&[1; 32], ParticleId::new([2; 32])).first(), Some(&248));
     }

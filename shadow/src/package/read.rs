@@ -34,7 +34,7 @@ pub(crate) const fn loss_name(kind: &LossKind) -> &'static str {
     }
 }
 
-const ROOT: [&str; 13] = [
+pub(super) const ROOT: [&str; 13] = [
     "name",
     "model",
     "model_sha256",

@@ -284,3 +284,31 @@ fn another_grid_and_half_a_steering_are_refused() {
     }
     assert!(refusal(PILOT).contains("`grid` for it"));
 }
+
+/// The page of all keys: every example is a package, and the first two are those that ship.
+#[test]
+fn the_page_of_keys_holds_packages_and_names_every_key() {
+    let page = include_str!("../../../docs/package.md");
+    let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let parsed = |toml: &str| Description::parse("docs/package.md", toml, "x").unwrap();
+    let all: Vec<Description> = blocks.map(parsed).collect();
+    assert_eq!(all.len(), 6);
+    let shipped = |name: &str| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/");
+        let toml = std::fs::read_to_string(format!("{file}{name}/model.toml")).unwrap();
+        parsed(&toml)
+    };
+    let (world, policy) = (shipped("world"), shipped("policy"));
+    assert_eq!(
+        Description { signals: None, footage: None, ..all[0].clone() },
+        Description { signals: None, footage: None, ..world }
+    );
+    assert_eq!((&all[1].frames, &all[1].action), (&policy.frames, &policy.action));
+    let keys =
+        super::read::ROOT.iter().chain(&["columns", "constant", "log_variance", "low", "bins"]);
+    for key in keys {
+        let named = page.contains(&format!("{key} = ")) || page.contains(&format!("[{key}]"));
+        let named = named || page.contains(&format!(".{key}]"));
+        assert!(named, "docs/package.md does not name {key}");
+    }
+}

@@ -138,6 +138,7 @@ fn documents(bytes: &[u8], keys: &OneKey) {
     });
     envelopes::<Roster>(bytes, keys, |roster| {
         roster.pages().for_each(consume);
+        roster.growths().for_each(|growth| consume(growth.encode()));
         send(Roster::new(*roster.fields()), bytes);
         let page = Unverified::decode(bytes).and_then(|page| page.verify::<RosterPage>(keys));
         consume(page.map(|page| roster.check(&page).is_ok()).ok());

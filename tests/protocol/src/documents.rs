@@ -1,8 +1,8 @@
 //! What the authority and the timekeeper sign.
 
 use shoal_wire::v1::{
-    ConsensusRule, Knot, Metric, Nonce, NonceFields, PaperRule, Roster, RosterFields, RosterPage,
-    RosterPageFields, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
+    ConsensusRule, Growth, Knot, Metric, Nonce, NonceFields, PaperRule, Roster, RosterFields,
+    RosterPage, RosterPageFields, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
     UtilityDocumentFields, Vehicle, WindowPlan, WindowPlanFields,
 };
 use shoal_wire::{
@@ -28,6 +28,8 @@ pub const JITTER_MS: u32 = 5_000;
 pub const MISTAKEN_COUNTER: u64 = 6;
 /// The counter of the second window plan.
 pub const PLENTY_COUNTER: u64 = 8;
+/// The counters of the second roster's page and head.
+const GROWN_COUNTERS: [u64; 2] = [20, 21];
 /// UTC of the first window, in seconds.
 pub const EPOCH_S: u64 = 1_800_000_000;
 
@@ -55,6 +57,10 @@ pub struct Fleet {
     pub(crate) seed: u64,
     /// Utility documents after the first.
     utilities: u32,
+    /// How many vehicles are on the roster, the first ones.
+    pub(crate) enrolled: usize,
+    /// What that grew by.
+    growth: Option<Growth>,
 }
 
 fn bytes_of(seed: u64, number: u64) -> [u8; 32] {
@@ -72,7 +78,8 @@ impl Fleet {
     /// The fleet of a world of this seed and weather.
     #[must_use]
     pub fn new(seed: u64, weather: &Weather) -> Self {
-        let Weather { vehicles, regions, asked, paper, calendar, .. } = *weather;
+        let Weather { vehicles, regions, asked, paper, calendar, grows, .. } = *weather;
+        let enrolled = vehicles - grows;
         let vehicles = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
         let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
         let rule = if paper {
@@ -93,6 +100,8 @@ impl Fleet {
             roots,
             seed,
             utilities,
+            enrolled,
+            growth: None,
         }
     }
 
@@ -123,27 +132,35 @@ impl Fleet {
     /// The documents; so many bytes may cross a socket in a window, each way.
     #[must_use]
     pub fn documents(&self, bytes_max: u64) -> Vec<Vec<u8>> {
-        let rows: Vec<u8> = self
-            .vehicles
-            .iter()
-            .enumerate()
-            .flat_map(|(number, key)| {
-                let region = (number % self.regions) as u16;
-                Vehicle { public_key: *key.public().bytes(), region }.encode()
-            })
-            .collect();
-        let page = RosterPageFields { version: 1, index: 0, vehicles: &rows };
-        let page = sealed(&self.authority, 1, &RosterPage::new(page).unwrap());
-        let head = RosterFields {
-            version: 1,
-            vehicles: self.vehicles.len() as u32,
-            pages: page.1.bytes(),
-        };
-        let head = sealed(&self.authority, 2, &Roster::new(head).unwrap());
         let plan = sealed(&self.authority, 3, &self.plan(bytes_max));
         let utility = sealed(&self.authority, 4, &self.utility());
         let swarm = sealed(&self.authority, 5, &self.swarm());
-        [page, head, plan, utility, swarm].map(|(bytes, _id)| bytes).to_vec()
+        let rest = [plan, utility, swarm].map(|(bytes, _id)| bytes);
+        self.roster(1, [1, 2]).into_iter().chain(rest).collect()
+    }
+
+    /// All vehicles are on the roster, the last ones from the window after the next of this one on: its page and its head.
+    #[must_use]
+    pub fn grow(&mut self, window: u32) -> [Vec<u8>; 2] {
+        self.growth = Some(Growth { window: window + 2, places: self.enrolled as u32 });
+        self.enrolled = self.vehicles.len();
+        self.roster(2, GROWN_COUNTERS)
+    }
+
+    fn roster(&self, version: u32, counters: [u64; 2]) -> [Vec<u8>; 2] {
+        let enrolled = self.vehicles.iter().take(self.enrolled).enumerate();
+        let row = |(number, key): (usize, &SecretKey)| {
+            let region = (number % self.regions) as u16;
+            Vehicle { public_key: *key.public().bytes(), region }.encode()
+        };
+        let rows: Vec<u8> = enrolled.flat_map(row).collect();
+        let page = RosterPageFields { version, index: 0, vehicles: &rows };
+        let (page, id) = sealed(&self.authority, counters[0], &RosterPage::new(page).unwrap());
+        let grown = self.growth.iter().flat_map(Growth::encode);
+        let pages: Vec<u8> = id.bytes().iter().copied().chain(grown).collect();
+        let head = RosterFields { version, vehicles: self.enrolled as u32, pages: &pages };
+        let (head, _id) = sealed(&self.authority, counters[1], &Roster::new(head).unwrap());
+        [page, head]
     }
 
     /// The timekeeper's key, once more.

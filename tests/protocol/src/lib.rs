@@ -25,6 +25,7 @@ mod metadata;
 pub mod must;
 mod promotion;
 mod reinstatement;
+mod roles;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;

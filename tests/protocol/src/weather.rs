@@ -35,6 +35,8 @@ pub struct Weather {
     pub pause: u32,
     /// How the last vehicles lie: half at most of those who vote on a claim of another.
     pub lies: Vec<Lie>,
+    /// How many vehicles, the last ones, are taken into the fleet when it has begun.
+    pub grows: usize,
     /// The chance that a vehicle comes later than the others, and the last window that it may come before.
     pub newcomers: f64,
     /// Whether the fleet is told another utility.
@@ -110,6 +112,7 @@ impl Weather {
             windows,
             pause: 0,
             lies: Vec::new(),
+            grows: 0,
             newcomers: 0.0,
             news: false,
             campaign: false,
@@ -184,7 +187,8 @@ impl Weather {
         let ((regions, folds), weather) = (several(seed), Self::of_one_region(seed));
         // Where each region has one.
         let beacons_fold = folds && weather.beacons >= regions;
-        Weather { regions, beacons_fold, ..weather }
+        let grows = grows(seed, &weather);
+        Weather { regions, beacons_fold, grows, ..weather }
     }
 
     fn of_one_region(seed: u64) -> Self {
@@ -303,6 +307,23 @@ fn large(seed: u64) -> Option<(usize, u16)> {
 fn several(seed: u64) -> (usize, bool) {
     let mut dice = Dice::new(seed, 24);
     (if dice.happens(0.3) { 2 } else { 1 }, dice.happens(0.5))
+}
+
+/// In some worlds without liars the fleet grows: by so few that those who were there still elect, or in some by more where votes come in
+/// time. Who learns late that its particle was elected has given the slot away: nobody who comes after that can have it, nor vote
+/// (docs/decisions/0114). What else is drawn for a seed stays what it is.
+fn grows(seed: u64, weather: &Weather) -> usize {
+    let mut dice = Dice::new(seed, 33);
+    let may = dice.happens(0.3) && weather.lies.is_empty() && !weather.campaign;
+    let most = (weather.vehicles * 2 / 3).max(1) as u64;
+    let grows = dice.between(1, most + 1) as usize;
+    let majority = (weather.vehicles - 1).min(9) / 2 + 1;
+    let they_elect = weather.vehicles - grows > majority;
+    let in_time = weather.parted == 0.0
+        && weather.away == 0.0
+        && weather.absent == 0.0
+        && weather.bytes_max == PLENTY;
+    if may && !weather.only_lies() && (they_elect || in_time) { grows } else { 0 }
 }
 
 /// In few worlds there are days between windows, and so many windows in which nobody is there that all records grow too old.

@@ -62,6 +62,8 @@ pub(crate) enum Happening {
     News(u32),
     /// Another key signs for the timekeeper.
     Rotates,
+    /// The last vehicles are taken into the fleet.
+    Grows(u32),
     /// Trouble of a window, drawn when it opens.
     Trouble(u32),
     /// A node of the broker is killed: this one, or any.
@@ -236,7 +238,9 @@ impl World {
                 at = self.dice.between(0, self.calendar.opens_us(self.weather.windows + settled));
             }
             self.vehicles[number].came_us = at;
-            self.at(at, Happening::Start(number));
+            if number < self.fleet.enrolled {
+                self.at(at, Happening::Start(number));
+            }
         }
         for number in 0..self.vehicles.len() {
             let Vehicle { character, key, .. } = self.vehicles[number];
@@ -257,10 +261,7 @@ impl World {
             self.vehicles[number].beacons = beacons;
         }
         self.draw_news();
-        if self.weather.rotates && self.keeper.has_metadata() {
-            let at = self.dice.between(1, self.calendar.opens_us(self.weather.windows) / SECOND_US);
-            self.at(at * SECOND_US, Happening::Rotates);
-        }
+        self.draw_roles();
         if self.weather.bytes_max < PLENTY {
             let calm = self.calendar.opens_us(self.weather.windows);
             self.at(calm - 30 * SECOND_US, Happening::Plenty);
@@ -418,6 +419,7 @@ impl World {
             Happening::KeeperWakes => self.keep_time(),
             Happening::News(window) => self.news(window),
             Happening::Rotates => self.rotates(),
+            Happening::Grows(window) => self.grows(window),
             Happening::Trouble(window) => self.troubles_of(window),
             Happening::NodeDies(node) => self.node_dies(node),
             Happening::NodeIsAway(node, away) => self.node_is_away(node, away),
@@ -439,20 +441,6 @@ impl World {
             Happening::Fit(number) => self.become_fit(number),
             Happening::BeaconStarts(number) => self.start_beacon(number),
         }
-    }
-
-    /// Another key takes the place of the timekeeper's, which begins anew with it, and so do the beacons.
-    fn rotates(&mut self) {
-        self.trouble("rotated");
-        let before = self.fleet.timekeeper.public();
-        self.fleet.rotate_timekeeper();
-        self.keeper.resign(before, &self.fleet.timekeeper);
-        let stands = self.cluster.nodes()[0].stands();
-        self.keeper.start(&self.fleet, utc_ms(self.now_us.get()), stands);
-        for station in &mut self.stations {
-            station.rekey(&self.fleet, &self.cluster.nodes()[station.node]);
-        }
-        self.keep_time();
     }
 
     fn wire(&mut self, number: usize, conn: Conn) -> Option<&mut Wire> {

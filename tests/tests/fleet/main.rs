@@ -4,6 +4,7 @@
 mod beacons;
 mod campaign;
 mod gateway;
+mod growing;
 mod hostile;
 mod interrupted;
 mod keys;

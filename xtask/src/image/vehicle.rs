@@ -24,7 +24,7 @@ a read-only root with agent, ONNX Runtime and the default model, a data partitio
 --data-mib N    size of the data partition [what the vehicle may keep, at least 512]
 --boot          boot it in the emulator, on this terminal; Ctrl-A X ends it
 
-Example: shoal fleet provision fleet 0 -o equipped --broker mqtt://10.0.2.2:1883
+Example: shoal fleet provision trial 0 -o equipped --broker mqtt://10.0.2.2:1883
          cargo xtask image vehicle --vehicle equipped --boot";
 
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";

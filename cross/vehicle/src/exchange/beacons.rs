@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read_relayed};
 use shoal_swarm::quorum::HIGHEST;
 use shoal_window::Phase;
-use shoal_wire::v1::Nonce;
+use shoal_wire::v1::{Nonce, RefusalCode};
 use shoal_wire::{KeyId, Topic, Verified};
 use tracing::{debug, info, warn};
 
@@ -161,6 +161,9 @@ impl Exchange {
             Ok(records) => records,
             Err(reject) => {
                 debug!(topic = text, %reject, "refused");
+                if reject.code() == RefusalCode::UnknownKey {
+                    self.documents.strangers.hold(text, bytes);
+                }
                 self.count_refusal(reject.code());
                 return Ok(());
             }
@@ -239,7 +242,8 @@ impl Exchange {
         let (Some(swarm), Some(document)) = (&self.swarm, self.documents.swarm()) else { return };
         let Some(nonce) = swarm.records().nonce_of(window).filter(|_nonce| !known) else { return };
         let (count, aside) = (document.fields().asked.into(), swarm.quarantined(window));
-        let asked = self.documents.keyring().roster().asked(nonce, count, &aside);
+        let present = self.documents.keyring().roster().at(window);
+        let asked = present.asked(nonce, count, &aside);
         line.listen_to(&self.board, &asked, true);
         self.beacons.asked = Some((window, asked));
     }

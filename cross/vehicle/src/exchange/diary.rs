@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_lines_names_every_key() {
+        let page = include_str!("../../../../docs/windows.md");
+        let keys = |entry: serde_json::Value| -> Vec<String> {
+            entry.as_object().unwrap().keys().cloned().collect()
+        };
+        let entry = keys(serde_json::to_value(Entry::default()).unwrap());
+        let seconds = keys(serde_json::to_value(Seconds::default()).unwrap());
+        assert!(entry.len() > 18 && seconds.len() == 4, "{entry:?} {seconds:?}");
+        for key in entry.iter().chain(&seconds) {
+            assert!(page.contains(&format!("`{key}`")), "docs/windows.md does not name {key}");
+        }
+    }
+
+    #[test]
     fn a_window_is_written_down_once_with_the_adapters_of_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let mut first = diary(folder.path());

@@ -16,6 +16,7 @@ use shoal_wire::{Body, Kind, PublicKey, RecordId, Unverified, Verified};
 use tracing::{debug, warn};
 
 use super::key::{received, verified};
+use super::strangers::Strangers;
 use crate::config::FleetConfig;
 
 /// The documents of a fleet, each the newest that came.
@@ -40,6 +41,8 @@ pub struct Documents {
     ahead: BTreeMap<u16, Vec<u8>>,
     /// Which documents count; `None`: all that the authority signed.
     trust: Option<Trust>,
+    /// What came of vehicles that no roster names yet.
+    pub(super) strangers: Strangers,
     /// Documents that no metadata name, or not yet, by what metadata call them: topic and envelope.
     waiting: BTreeMap<&'static str, (String, Vec<u8>)>,
 }
@@ -138,6 +141,7 @@ impl Documents {
             pages: BTreeMap::new(),
             ahead: BTreeMap::new(),
             trust,
+            strangers: Strangers::default(),
             waiting: BTreeMap::new(),
         }
     }
@@ -156,7 +160,8 @@ impl Documents {
     pub fn rekey(&mut self, fleet: &FleetConfig) {
         let trust = self.trust.take();
         let waiting = core::mem::take(&mut self.waiting);
-        *self = Documents { waiting, ..Documents::new(fleet, trust) };
+        let strangers = core::mem::take(&mut self.strangers);
+        *self = Documents { waiting, strangers, ..Documents::new(fleet, trust) };
     }
 
     /// Whether metadata say by now which documents are the newest, as far as the vehicle asks for any. `now_s`: UTC in seconds that has

@@ -95,10 +95,23 @@ impl Exchange {
             Ok(record) => record,
             Err(reject) => {
                 debug!(topic = text, %reject, "refused");
+                if reject.code() == RefusalCode::UnknownKey {
+                    self.documents.strangers.hold(text, bytes);
+                }
                 return self.refuse(topic, bytes, reject.code());
             }
         };
         self.record(topic, text, &record, bytes)
+    }
+
+    /// A roster came: what was said by those whom it names may have come before it.
+    fn hear_strangers(&mut self) -> Result<(), ExchangeError> {
+        for (text, bytes) in self.documents.strangers.take() {
+            if let Ok(topic) = Topic::decode(&text) {
+                self.message(&topic, &text, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// A record whose signature and place hold.
@@ -356,6 +369,7 @@ impl Exchange {
                 let roster = self.documents.keyring().roster().clone();
                 self.tell_swarm(Input::Roster(&roster));
                 self.promotion.roster_came();
+                self.hear_strangers()?;
             }
             News::Campaign => self.campaign_came()?,
             News::Reinstated => self.tell_reinstated(),

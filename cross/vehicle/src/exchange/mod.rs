@@ -28,6 +28,7 @@ pub mod particles;
 mod publishing;
 pub mod run;
 mod said;
+mod strangers;
 mod unsigned;
 pub mod vault;
 pub mod weights;

@@ -490,7 +490,9 @@ impl Exchange {
     /// The newest envelope of this kind of document.
     #[must_use]
     pub fn goes_by(&self, kind: Kind) -> Option<&[u8]> {
-        self.documents.envelope(kind)
+        // Until all pages are there it goes by the roster before.
+        let whole = kind != Kind::Roster || self.documents.keyring().missing().next().is_none();
+        self.documents.envelope(kind).filter(|_envelope| whole)
     }
 
     /// The earliest that true time can be, as this vehicle believes it: UTC in seconds.

@@ -18,7 +18,7 @@ use crate::output::Outcome;
 /// The plan is shown and signed. Vehicles do what this plan says and nothing else: whoever changes it afterwards, the
 /// authority included, has no approval any more.
 ///
-/// Example: shoal campaign approve fleet 1 --key /media/stick/approver.key
+/// Example: shoal campaign approve trial 1 --key /media/stick/approver.key
 #[derive(Args)]
 pub(crate) struct Approve {
     /// The fleet's directory; of it only fleet.toml and campaigns/NUMBER are needed

@@ -16,9 +16,9 @@ use crate::output::Outcome;
 /// Of the page that lists these commands.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  shoal campaign new fleet --stages 5,30,100
-  shoal campaign approve fleet 1 --key fleet/approver.key
-  shoal campaign start fleet 1";
+  shoal campaign new trial --stages 5,30,100
+  shoal campaign approve trial 1 --key trial/approver.key
+  shoal campaign start trial 1";
 
 /// Put what was learned to use, stage by stage: made by the authority, approved by a second key.
 #[derive(Subcommand)]

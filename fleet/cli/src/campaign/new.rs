@@ -24,7 +24,7 @@ use crate::particle::as_particle;
 /// DIR/campaigns/N gets the plan and the particle, which the authority signs anew: its name stays the one that the voters
 /// measured. Nothing happens until a second key has approved it (`shoal campaign approve`) and it is begun (`start`).
 ///
-/// Example: shoal campaign new fleet --stages 5,30,100 --moments 3000
+/// Example: shoal campaign new trial --stages 5,30,100 --moments 3000
 #[derive(Args)]
 pub(crate) struct New {
     /// The fleet's directory, with authority.key

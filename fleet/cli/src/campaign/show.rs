@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// What --json prints is described by docs/schemas/campaign.schema.json; without a campaign it is null.
 ///
-/// Example: shoal campaign show fleet
+/// Example: shoal campaign show trial
 ///
-/// Example: shoal campaign show fleet 2 --json
+/// Example: shoal campaign show trial 2 --json
 #[derive(Args)]
 pub(crate) struct Show {
     /// The fleet's directory; of it only fleet.toml is needed. What it orders that the broker has not heard of is said on standard

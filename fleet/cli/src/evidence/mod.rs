@@ -26,7 +26,7 @@ const JOURNAL: &str = "journal.jsonl";
 /// Of the page that lists these commands.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  shoal evidence write fleet 1 -o record
+  shoal evidence write trial 1 -o record
   shoal evidence check record";
 
 /// A campaign's record, for auditors.
@@ -50,7 +50,7 @@ impl Evidence {
 /// OUT gets record.json, the same as a page (record.md), the journal that it rests on, and the software bill of materials of this
 /// program. The journal is what `shoal fleet serve` saw; its chain and every signature in it are checked first.
 ///
-/// Example: shoal evidence write fleet 1 -o evidence
+/// Example: shoal evidence write trial 1 -o evidence
 #[derive(Args)]
 pub(crate) struct Write {
     /// The fleet's directory

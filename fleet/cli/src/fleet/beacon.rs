@@ -36,7 +36,7 @@ const WAITING_MAX: usize = 64;
 /// There may be any number of beacons, each with a number of its own, started and ended at will. A beacon has no key and is trusted
 /// with nothing: it passes signed records on as they are. Of DIR it reads fleet.toml alone. It runs until Ctrl-C or SIGTERM.
 ///
-/// Example: shoal fleet beacon fleet --number 1 --broker mqtt://127.0.0.1:1883
+/// Example: shoal fleet beacon trial --number 1 --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
 pub(crate) struct Beacon {
     /// The fleet's directory

@@ -7,8 +7,9 @@ use shoal_hal::backend::files::write_whole;
 use shoal_swarm::campaign::{self, Campaign, Order};
 use shoal_vehicle::exchange::key::{Own, received, verified};
 use shoal_wire::v1::{
-    Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
-    RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlanFields,
+    Document, DocumentFields, Growth, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster,
+    RosterFields, RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle,
+    WindowPlanFields,
 };
 use shoal_wire::{Body, Head, KeyId, Kind, PublicKey, RecordId, Signer, Unverified, seal};
 
@@ -334,11 +335,12 @@ impl<'a> Desk<'a> {
         Ok((sealed.bytes().to_vec(), sealed.id()))
     }
 
-    /// Signs the pages of a roster, then the head that names them: until then the pages stay that the head before names.
+    /// Signs the pages of a roster that has grown so, then the head that names them: until then the pages stay that the head before names.
     pub(super) fn sign_roster(
         &mut self,
         version: u32,
         vehicles: &[Vehicle],
+        growths: &[Growth],
     ) -> Result<(), Failure> {
         let mut pages = Vec::new();
         for (index, page) in vehicles.chunks(ROSTER_PAGE_VEHICLES_MAX as usize).enumerate() {
@@ -349,6 +351,7 @@ impl<'a> Desk<'a> {
             write_whole(&page_path(&self.folder, usize::from(index), "next"), &bytes)?;
             pages.extend_from_slice(id.bytes());
         }
+        pages.extend(growths.iter().flat_map(Growth::encode));
         let count = u32::try_from(vehicles.len())?;
         let head = Roster::new(RosterFields { version, vehicles: count, pages: &pages })?;
         self.sign("roster", &head)?;

@@ -18,7 +18,7 @@ use crate::output::Outcome;
 ///
 /// `[gateway]` in the vehicle's vehicle.toml names the line to it: docs/vehicle.md.
 ///
-/// Example: shoal fleet gateway fleet 0 -o gateway.bin
+/// Example: shoal fleet gateway trial 0 -o gateway.bin
 #[derive(Args)]
 pub(crate) struct Gateway {
     /// The fleet's directory

@@ -38,7 +38,7 @@ use crate::output::{Failure, Outcome};
 /// vehicle, and authority's, approver's and recovery key are for three people), a folder of signed documents, and a folder for
 /// each vehicle with its key and its vehicle.toml.
 ///
-/// Example: shoal fleet init fleet --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
+/// Example: shoal fleet init trial --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
 pub(crate) struct Init {
     /// The fleet's directory; it must not exist
@@ -160,7 +160,7 @@ impl Init {
         let until = not_after_seconds(plan.fields(), now_s);
         let mut desk = Desk::new(&documents, &authority, 0, until);
         desk.sign("plan", plan)?;
-        desk.sign_roster(1, &vehicles)?;
+        desk.sign_roster(1, &vehicles, &[])?;
         desk.sign("utility", utility)?;
         desk.sign("swarm", swarm)?;
         let (first, more) = packs.split_first().ok_or("a fleet measures on a pack")?;

@@ -4,6 +4,7 @@ mod beacon;
 mod chunks;
 mod description;
 mod documents;
+mod enroll;
 mod gateway;
 mod goodbye;
 mod heard;
@@ -43,14 +44,15 @@ use crate::output::Outcome;
 /// Of the page that lists these commands.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  shoal fleet init fleet --vehicles 4 --pack pack
-  shoal fleet serve fleet
-  shoal fleet report fleet -o report";
+  shoal fleet init trial --vehicles 4 --pack pack
+  shoal fleet serve trial
+  shoal fleet report trial -o report";
 
 /// Make fleets of vehicles that exchange what they learn.
 #[derive(Subcommand)]
 pub(crate) enum Fleet {
     Beacon(beacon::Beacon),
+    Enroll(enroll::Enroll),
     Gateway(gateway::Gateway),
     Init(Box<init::Init>),
     Plan(plan::PlanCommand),
@@ -68,6 +70,7 @@ impl Fleet {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Fleet::Beacon(command) => command.run(),
+            Fleet::Enroll(command) => command.run(),
             Fleet::Gateway(command) => command.run(),
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),

@@ -31,11 +31,11 @@ const AHEAD_S_MAX: u64 = 366 * 86_400;
 /// and whatever else ends with it; and new roots where some would end before the next renewal, if two of authority.key, approver.key
 /// and recovery.key are in DIR.
 ///
-/// Example: shoal fleet plan fleet --period 20 --open 15
+/// Example: shoal fleet plan trial --period 20 --open 15
 ///
-/// Example: shoal fleet plan fleet
+/// Example: shoal fleet plan trial
 ///
-/// Example: shoal fleet plan fleet --renew
+/// Example: shoal fleet plan trial --renew
 #[derive(Args)]
 pub(crate) struct PlanCommand {
     /// The fleet's directory

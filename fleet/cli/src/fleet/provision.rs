@@ -20,7 +20,7 @@ const KEYS: &str = "keys";
 /// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, the DBC file of its bus, what looks on beside the model, and the model's
 /// package unless that is on the vehicle already.
 ///
-/// Example: shoal fleet provision fleet 0 -o equipped --package /usr/share/shoal/world
+/// Example: shoal fleet provision trial 0 -o equipped --package /usr/share/shoal/world
 #[derive(Args)]
 pub(crate) struct Provision {
     /// The fleet's directory

@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// counts as ever, and what was found stays to be seen. A window that has opened cannot be named: it stays as it was read. Vehicles
 /// hear of it in their next window; the default, the window after that, is read the same by all who take part in between.
 ///
-/// Example: shoal fleet reinstate fleet --vehicle 3
+/// Example: shoal fleet reinstate trial --vehicle 3
 ///
-/// Example: shoal fleet reinstate fleet --vehicle 5bb61d0cf0e4a297 --from 120 --broker mqtt://broker:1883
+/// Example: shoal fleet reinstate trial --vehicle 5bb61d0cf0e4a297 --from 120 --broker mqtt://broker:1883
 #[derive(Args)]
 pub(crate) struct Reinstate {
     /// The fleet's directory

@@ -27,7 +27,7 @@ const SHOWN_DIGITS: usize = 12;
 /// first step that differs is named. A run of the program that took more windows than are kept has lost its beginning, and cannot be run again.
 /// The vehicle must not run; its folder stays as it is.
 ///
-/// Example: shoal fleet rerun fleet/vehicle-0/vehicle.toml --steps
+/// Example: shoal fleet rerun trial/vehicle-0/vehicle.toml --steps
 #[derive(Args)]
 pub(crate) struct Rerun {
     /// The vehicle's vehicle.toml

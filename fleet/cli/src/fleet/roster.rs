@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sha2::{Digest, Sha256};
 use shoal_vehicle::exchange::key::{Own, verified};
-use shoal_wire::v1::{FORMER, Roster as Head, RosterPage, VACANT, Vehicle};
+use shoal_wire::v1::{FORMER, GROWTHS_MAX, Growth, Roster as Head, RosterPage, VACANT, Vehicle};
 use shoal_wire::{KeyId, PublicKey, Signer};
 
 use super::description::Description;
@@ -24,7 +24,7 @@ const FORMER_MAX: usize = 4;
 /// The authority signs a roster without its key: nothing that it signed counts any more, and vehicles refuse what it says
 /// (`unknown_key`). All others keep their numbers and what they said. Its place can be given to another by `shoal key rotate`.
 ///
-/// Example: shoal fleet revoke fleet 3
+/// Example: shoal fleet revoke trial 3
 #[derive(Args)]
 pub(crate) struct Revoke {
     /// The fleet's directory
@@ -64,7 +64,7 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
 }
 
 /// The authority names the roster as it is; `false`: it did before. A command that was cut short is given again.
-fn name(dir: &Path, description: &Description) -> Result<bool, Failure> {
+pub(super) fn name(dir: &Path, description: &Description) -> Result<bool, Failure> {
     let _key = authority_key(dir, description)?;
     let repositories = Repositories::of(dir, description);
     if repositories.name_all()? {
@@ -80,6 +80,8 @@ pub(super) struct Roster {
     vehicles: Vec<Vehicle>,
     /// By number, the oldest first.
     former: Vec<(u32, [u8; 32])>,
+    /// Of the last windows, in order.
+    growths: Vec<Growth>,
 }
 
 impl Roster {
@@ -104,7 +106,8 @@ impl Roster {
             })?;
             rows.extend(page.body().vehicles());
         }
-        Ok(Self::of_rows(head.body().fields().version, &rows))
+        let growths = head.body().growths().collect();
+        Ok(Roster { growths, ..Self::of_rows(head.body().fields().version, &rows) })
     }
 
     fn of_rows(version: u32, rows: &[Vehicle]) -> Self {
@@ -114,7 +117,7 @@ impl Roster {
             let number = move |low: u16| marks * u32::from(FORMER) + u32::from(low);
             rows.iter().map(move |row| (number(row.region), row.public_key))
         });
-        Roster { version, vehicles, former: former.collect() }
+        Roster { version, vehicles, former: former.collect(), growths: Vec::new() }
     }
 
     fn rows(&self) -> Vec<Vehicle> {
@@ -129,6 +132,49 @@ impl Roster {
             rows.push(Vehicle { public_key: *public_key, region });
         }
         rows
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> Result<u32, Failure> {
+        Ok(u32::try_from(self.vehicles.len())?)
+    }
+
+    /// Adds these vehicles at the end, where `next` is the number of the window that opens next: they are of the fleet from the one after
+    /// it on, which is returned. `None`: no window has opened yet, and nothing was drawn of those who were there.
+    pub(super) fn enroll(
+        &mut self,
+        vehicles: &[Vehicle],
+        next: u32,
+    ) -> Result<Option<u32>, Failure> {
+        for (number, vehicle) in vehicles.iter().enumerate() {
+            let twice =
+                vehicles.iter().take(number).any(|one| one.public_key == vehicle.public_key);
+            if twice || self.knows(&vehicle.public_key) {
+                let id = vehicle.id();
+                return Err(format!("key {id} is, or was, one of the roster's").into());
+            }
+        }
+        let places = self.places()?;
+        self.vehicles.extend_from_slice(vehicles);
+        if next == 0 {
+            return Ok(None);
+        }
+        let last = self.growths.last().map_or(0, |growth| growth.window);
+        let window = next.saturating_add(1).max(last);
+        if window > last {
+            self.growths.push(Growth { window, places });
+        }
+        // One a window at most: what is forgotten is of windows whose records have ended.
+        let over = self.growths.len().saturating_sub(GROWTHS_MAX);
+        self.growths.drain(..over);
+        Ok(Some(window))
+    }
+
+    /// Whether a key is, or was, one of theirs.
+    fn knows(&self, key: &[u8; 32]) -> bool {
+        let present = self.vehicles.iter().map(|vehicle| &vehicle.public_key);
+        let mut known = present.chain(self.former.iter().map(|(_number, key)| key));
+        known.any(|known| known == key)
     }
 
     fn at(&mut self, number: u32) -> Result<&mut Vehicle, Failure> {
@@ -185,9 +231,7 @@ impl Roster {
         stolen: bool,
         home: u16,
     ) -> Result<(), Failure> {
-        let known = self.vehicles.iter().map(|vehicle| vehicle.public_key);
-        let mut known = known.chain(self.former.iter().map(|(_number, key)| *key));
-        if known.any(|known| known == *key.bytes()) {
+        if self.knows(key.bytes()) {
             return Err(format!("key {} is, or was, one of the roster's", key.id()).into());
         }
         let vehicle = self.at(number)?;
@@ -209,7 +253,7 @@ impl Roster {
     }
 
     /// The authority signs it, and names it among what counts.
-    fn sign(&self, dir: &Path, description: &Description) -> Outcome {
+    pub(super) fn sign(&self, dir: &Path, description: &Description) -> Outcome {
         let key = authority_key(dir, description)?;
         self.sign_by(dir, &*key, newest_counter(dir, key.public().id())?)?;
         Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
@@ -220,7 +264,8 @@ impl Roster {
         let documents = dir.join("documents");
         let plan = plan::read(&documents.join("plan.shl"), key.public())?;
         let until = not_after_seconds(&plan, utc_ms()? / 1000);
-        Desk::new(&documents, key, counter, until).sign_roster(self.version + 1, &self.rows())
+        let mut desk = Desk::new(&documents, key, counter, until);
+        desk.sign_roster(self.version + 1, &self.rows(), &self.growths)
     }
 }
 
@@ -250,7 +295,8 @@ mod tests {
 
     fn roster(count: u32) -> Roster {
         let vehicle = |number| Vehicle { public_key: *key(number).bytes(), region: 0 };
-        Roster { version: 1, vehicles: (0..count).map(vehicle).collect(), former: Vec::new() }
+        let (vehicles, none) = ((0..count).map(vehicle).collect(), Vec::new());
+        Roster { version: 1, vehicles, former: none, growths: Vec::new() }
     }
 
     fn read(rows: &[Vehicle]) -> roster::Roster {
@@ -279,6 +325,34 @@ mod tests {
         let seen = read(&again.rows());
         assert_eq!((seen.number(key(10).id()), seen.number(key(3).id())), (None, None));
         assert_eq!((seen.number(key(2).id()), seen.id(2)), (None, Some(key(14).id())));
+    }
+
+    #[test]
+    fn who_is_added_is_of_the_fleet_from_the_window_after_the_next_on() {
+        let mut written = roster(4);
+        let new = |numbers: std::ops::Range<u32>| -> Vec<Vehicle> {
+            numbers.map(|number| Vehicle { public_key: *key(number).bytes(), region: 1 }).collect()
+        };
+        written.replace(1, key(20), false, 0).unwrap();
+        assert_eq!(written.enroll(&new(10..11), 0).unwrap(), None, "no window has opened");
+        assert_eq!(written.enroll(&new(11..13), 7).unwrap(), Some(8));
+        assert_eq!(written.enroll(&new(13..14), 7).unwrap(), Some(8));
+        assert_eq!(written.enroll(&new(14..15), 9).unwrap(), Some(10));
+        let want = [(8, 5), (10, 8)].map(|(window, places)| Growth { window, places });
+        assert_eq!(written.growths, want);
+        let seen = read(&written.rows()).grown(written.growths.iter().copied());
+        assert_eq!([7, 8, 9, 10].map(|window| seen.at(window).places()), [5, 8, 8, 9]);
+        assert_eq!((seen.number(key(14).id()), seen.number(key(1).id())), (Some(8), Some(1)));
+        for known in [3, 1, 20, 14] {
+            assert!(written.enroll(&new(known..known + 1), 11).is_err(), "{known}");
+        }
+        assert!(written.enroll(&[new(30..31), new(30..31)].concat(), 11).is_err(), "twice");
+        assert_eq!(written.places().unwrap(), 9);
+        // One a window for long: those of windows that are over are forgotten.
+        for window in 11..100 {
+            written.enroll(&new(window + 100..window + 101), window).unwrap();
+        }
+        assert_eq!((written.growths.len(), written.growths[0].window), (GROWTHS_MAX, 69));
     }
 
     #[test]

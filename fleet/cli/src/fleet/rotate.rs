@@ -28,9 +28,9 @@ const NONCES_NEXT: &str = "timekeeper.next";
 /// counts no more. It is kept as ROLE-until-SECONDS.key. Documents of another authority are signed anew. A `shoal fleet serve` that
 /// runs must be started again; before the timekeeper's key is replaced it is ended.
 ///
-/// Example: shoal key rotate fleet timekeeper
+/// Example: shoal key rotate trial timekeeper
 ///
-/// Example: shoal key rotate fleet vehicle --number 3 --public 5866666666666666666666666666666666666666666666666666666666666666
+/// Example: shoal key rotate trial vehicle --number 3 --public 5866666666666666666666666666666666666666666666666666666666666666
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// The fleet's directory
@@ -51,7 +51,7 @@ pub(crate) struct Rotate {
     anyway: bool,
 }
 
-fn public_key(text: &str) -> Result<PublicKey, String> {
+pub(super) fn public_key(text: &str) -> Result<PublicKey, String> {
     let bytes = hash(text).ok_or("a public key is 64 hexadecimal digits")?;
     PublicKey::decode(&bytes).map_err(|reject| reject.to_string())
 }

@@ -49,7 +49,7 @@ pub(super) const AFTER_ANOTHER_MS: u64 = 10_000;
 /// that is signed anew is published by itself. The nonces it drew are kept in DIR/timekeeper, so that a restart
 /// contradicts none. What is signed, and what vehicles say of campaigns, goes to DIR/journal.jsonl, for `shoal evidence`.
 ///
-/// Example: shoal fleet serve fleet --broker mqtt://127.0.0.1:1883
+/// Example: shoal fleet serve trial --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
 pub(crate) struct Serve {
     /// The fleet's directory

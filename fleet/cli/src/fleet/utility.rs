@@ -36,7 +36,7 @@ const KEYS: [&str; 6] = ["name", "pack", "metric", "windows", "weights", "gate"]
 /// (by default it is 1); `gate`, below which no particle is best. Terms stay in their places: weights and gates may change, new
 /// terms come last, with weight 0 for one window in which everybody measures them. Without FILE it shows what is in force.
 ///
-/// Example: shoal fleet utility fleet utility.toml --pack night
+/// Example: shoal fleet utility trial utility.toml --pack night
 #[derive(Args)]
 pub(crate) struct UtilityCommand {
     /// The fleet's directory

@@ -18,12 +18,12 @@ use super::{drives, package, shoal, text};
 const DAY_S: u64 = 86_400;
 
 #[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A fleet whose window 0 opened so many days ago.
-fn of_days(folder: &Path, days: u64) -> PathBuf {
+pub(crate) fn of_days(folder: &Path, days: u64) -> PathBuf {
     fleet_at(folder, &[], now_s() - days * DAY_S - 600)
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn again<'a, T: Body<'a>>(
 }
 
 /// Whether metadata name a document as it is.
-fn names(targets: &str, fleet: &Path, document: &str) -> bool {
+pub(crate) fn names(targets: &str, fleet: &Path, document: &str) -> bool {
     let (_version, named) = author::read_targets(targets).unwrap();
     let bytes = std::fs::read(fleet.join("documents").join(document).with_extension("shl"));
     named.get(&format!("documents/{document}")) == Some(&Target::of(&bytes.unwrap()))

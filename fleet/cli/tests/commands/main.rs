@@ -5,6 +5,7 @@ mod bring;
 mod campaign;
 mod driving;
 mod fleet;
+mod growing;
 mod lasting;
 mod losses;
 mod odd;

@@ -303,6 +303,8 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
         own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
         second_look: table.boolean("second_look")?.unwrap_or(usual.second_look),
         line_search: table.boolean("line_search")?.unwrap_or(usual.line_search),
+        // A simulation looks at it by itself.
+        measures_staged: false,
     };
     let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
     let measure = table.boolean("measure")?.unwrap_or(true);

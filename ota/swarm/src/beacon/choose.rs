@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use shoal_wire::v1::{Claim, ParticleHeader};
 use shoal_wire::{KeyId, Leaf, Outbound, ParticleId, Unverified};
 
-use super::fold::{Kept, Reading};
+use super::fold::{Fold, Kept, Reading};
 use super::references::Named;
 use super::{Act, Beacon, MERGES_MAX, Wanted, topic, votes, when};
 use crate::quorum::{Nominee, Quorum};
@@ -52,7 +52,7 @@ impl Beacon {
         };
         let roster = self.agreed.keyring.roster();
         let drawn = |nominee: &Nominee| {
-            let voters = roster.voters(nonce, nominee.particle, nominee.claimant, &aside);
+            let voters = roster.at(asked).voters(nonce, nominee.particle, nominee.claimant, &aside);
             voters.into_iter().map(|voter| (voter, nominee.particle)).collect::<Vec<_>>()
         };
         let drawn: Vec<(KeyId, ParticleId)> = kept.candidates.iter().flat_map(drawn).collect();
@@ -98,13 +98,21 @@ impl Beacon {
         let folding = if next.is_some() {
             BTreeSet::new()
         } else {
-            let asked = roster.asked(nonce, self.agreed.asked, &aside);
+            let asked = roster.at(window).asked(nonce, self.agreed.asked, &aside);
             roster.folders(nonce, &asked, MERGES_MAX).into_iter().collect()
         };
         let reading =
             Reading { roster, utility, nonce, next, quarantined: &aside, folding: &folding };
         let kept = self.folds.get(&window)?.kept(&reading);
         Some(Look { kept, aside, folding, references })
+    }
+
+    /// A window's claims, with room for all vehicles that there are now.
+    pub(super) fn fold(&mut self, window: u32) -> &mut Fold {
+        let vehicles = self.agreed.keyring.roster().places();
+        let fold = self.folds.entry(window).or_insert_with(|| Fold::new(window, vehicles));
+        fold.grow(vehicles);
+        fold
     }
 
     /// For all that the board did not give.

@@ -78,6 +78,11 @@ impl Fold {
         Self { window, rows: vec![Row::default(); vehicles] }
     }
 
+    /// There are so many vehicles now: a roster that has grown came after the first of these claims.
+    pub(crate) fn grow(&mut self, vehicles: usize) {
+        self.rows.resize(self.rows.len().max(vehicles), Row::default());
+    }
+
     /// Takes what vehicle `number` claims.
     ///
     /// # Errors
@@ -126,7 +131,8 @@ impl Fold {
         let Some(pack) = utility.pack() else { return Kept::default() };
         let asked = self.window.saturating_add(next.is_some().into());
         let Some(weighing) = utility.at(asked) else { return Kept::default() };
-        let measured = || self.measured(part(nonce), pack);
+        let present = roster.at(self.window).places();
+        let measured = || self.measured(present, part(nonce), pack);
         let with_header = measured().filter(|(row, claim)| row.has_header(&claim.body));
         let mut claims: Vec<Claimed<'_>> =
             with_header.filter_map(|(_row, claim)| weighed(claim, &weighing)).collect();
@@ -155,13 +161,15 @@ impl Fold {
         kept
     }
 
-    /// What counts of what was measured as the nonce said.
+    /// What counts of what these first of all places measured as the nonce said.
     fn measured(
         &self,
+        places: usize,
         part: u8,
         pack: PackHash,
     ) -> impl Iterator<Item = (&Row, &Signed<ClaimFields>)> {
-        let claims = self.rows.iter().filter_map(|row| Some((row, row.claim.as_ref()?.one()?)));
+        let rows = self.rows.iter().take(places);
+        let claims = rows.filter_map(|row| Some((row, row.claim.as_ref()?.one()?)));
         claims.filter(move |(_row, claim)| is_measured(&claim.body, part, pack))
     }
 

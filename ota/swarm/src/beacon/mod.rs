@@ -550,9 +550,7 @@ impl Beacon {
         if when.fresh(&signed).is_err() {
             return;
         }
-        let vehicles = self.agreed.keyring.roster().places();
-        let fold = self.folds.entry(fields.window);
-        let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
+        let fold = self.fold(fields.window);
         let joined = fold.claim(number, signed.of(fields.clone()));
         self.changed |= joined != Ok(false);
         let lie = matches!(joined, Err(RejectRecord::Contradicted { .. }));
@@ -577,13 +575,12 @@ impl Beacon {
         if !right || when.fresh(&Signed::from(header)).is_err() {
             return;
         }
-        let vehicles = self.agreed.keyring.roster().places();
-        let fold = self.folds.entry(fields.window);
-        let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
+        let fold = self.fold(fields.window);
         let Leaf::Particle { slot } = topic.leaf() else { return };
         let new = fold.header(number, (fields.role, slot), header.body().id());
+        let claim = fold.claimed(number).map(|claim| claim.body.clone());
         self.changed |= new;
-        let Some(claim) = fold.claimed(number).map(|claim| claim.body.clone()) else { return };
+        let Some(claim) = claim else { return };
         let key = (fields.window, signer);
         let (same, role) = (claim.particle == header.body().id(), claim.role == fields.role);
         if new && !same && role {

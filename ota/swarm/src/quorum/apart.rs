@@ -30,7 +30,7 @@ impl Quorum<'_> {
     /// majority measured one.
     fn is_apart(&self, window: u32) -> Option<bool> {
         let judged = self.judged().get(&window)?;
-        let most = majority(self.roster.voters_count());
+        let most = majority(judged.voters);
         let asked = judged.votes.values().any(|votes| votes.measured.len() >= most);
         asked.then_some(judged.ballots.is_empty())
     }

@@ -7,7 +7,7 @@ use shoal_wire::v1::{ClaimFields, Compared, Role, VoteFields};
 use shoal_wire::{KeyId, ParticleId};
 
 use super::counting::{Poll, Votes};
-use super::{Claimed, Judged, Nominee, Quorum, Verdict, held_against, weighed};
+use super::{Claimed, Judged, Nominee, Quorum, Verdict, held_against, nearly_all, weighed};
 use crate::ballot::{Ballot, lower_median, upper_median};
 use crate::records::Signed;
 use crate::roster::majority;
@@ -29,6 +29,8 @@ struct Held<'c, 'a> {
     usual: f64,
     /// What they say is the utility, which is low of a worst; else a term that has a gate, which is high where it passes.
     of_utility: bool,
+    /// How many are drawn on each nominee.
+    voters: usize,
     /// The window in which their reference was measured on the part of the claims.
     level: Option<&'c Judged<'a>>,
 }
@@ -50,7 +52,8 @@ impl<'a> Quorum<'a> {
             return Vec::new();
         }
         let usual = |weighing: &Weighing| ERRORS_MAX * self.usual_error(window, weighing);
-        let held = Held { claims, usual: usual(weighing), of_utility: true, level };
+        let voters = poll.voters;
+        let held = Held { claims, usual: usual(weighing), of_utility: true, voters, level };
         let mut broken = self.break_by(&then, poll, &held, weighing);
         for gate in weighing.gated() {
             let failed = self.ballots_of(poll, &gate).into_iter();
@@ -60,7 +63,8 @@ impl<'a> Quorum<'a> {
             }
             let of_gate = claims.iter().filter_map(|one| weighed(one.claim, &gate));
             let claims: Vec<Claimed<'a>> = of_gate.collect();
-            let held = Held { claims: &claims, usual: usual(&gate), of_utility: false, level };
+            let usual = usual(&gate);
+            let held = Held { claims: &claims, usual, of_utility: false, voters, level };
             broken.extend(self.break_by(&failed, poll, &held, &gate));
         }
         broken
@@ -68,12 +72,11 @@ impl<'a> Quorum<'a> {
 
     /// What was found of what was put to the vote, as far as a majority measured it.
     pub(super) fn ballots_of(&self, poll: &Poll<'a>, weighing: &Weighing) -> Vec<Ballot> {
-        let voters = self.roster.voters_count();
         let count = |nominee: &Nominee| {
             let votes = &poll.votes.get(&nominee.particle)?.measured;
             let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
             let Nominee { particle, role, claimant, .. } = *nominee;
-            Ballot::count(particle, role, claimant, voters, &votes, weighing)
+            Ballot::count(particle, role, claimant, poll.voters, &votes, weighing)
         };
         poll.counted.iter().filter_map(count).collect()
     }
@@ -123,7 +126,7 @@ impl<'a> Quorum<'a> {
             let found_by = beside.filter(|(_, vote)| breaks(vote));
             let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
             let accused = self.names(claimed.claim.signer).collect();
-            let sure = self.nearly_all(found_by.len());
+            let sure = nearly_all(found_by.len(), held.voters);
             let (particle, gains) = (ballot.particle, Some((claimed.utility - level, ballot.gain)));
             let verdict = Verdict { accused, particle, gains, found_by, of: ballot.votes, sure };
             // Half of the votes condemn nobody.
@@ -166,7 +169,7 @@ impl<'a> Quorum<'a> {
                 levels.extend(level.map(|level| (*voter, level)));
             }
         }
-        if levels.len() < majority(self.roster.voters_count()) {
+        if levels.len() < majority(of.voters) {
             return None;
         }
         let levels: Vec<f64> = levels.into_values().collect();

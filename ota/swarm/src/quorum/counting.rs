@@ -23,6 +23,8 @@ pub(super) struct Votes<'a> {
 
 /// What was put to the vote, and what was said of it.
 pub(super) struct Poll<'a> {
+    /// How many are drawn on each nominee.
+    pub(super) voters: usize,
     /// By what the claims say.
     pub(super) nominees: Vec<Nominee>,
     /// On what votes count: those of the candidates on which a majority has voted, as if nothing else were claimed; then the nominees on
@@ -51,9 +53,10 @@ impl<'a> Quorum<'a> {
         aside: &BTreeSet<KeyId>,
     ) -> Poll<'a> {
         let (nominees, next) = candidates(draws, claims, aside);
-        let (most, cast) = (majority(self.roster.voters_count()), self.cast(asked, draws.lot));
+        let voters = self.roster.at(asked).voters_count();
+        let (most, cast) = (majority(voters), self.cast(asked, draws.lot));
         let votes = |nominee: &Nominee| {
-            let votes = self.drawn_of(&cast, draws.lot, nominee, aside)?;
+            let votes = self.drawn_of(&cast, (asked, draws.lot), nominee, aside)?;
             Some((nominee.particle, votes))
         };
         let mut votes: BTreeMap<ParticleId, Votes<'a>> =
@@ -71,7 +74,7 @@ impl<'a> Quorum<'a> {
         let others: Vec<Nominee> = others.cloned().collect();
         counted.extend(others);
         votes.retain(|particle, _votes| counts(&counted, particle));
-        Poll { nominees, counted, votes }
+        Poll { voters, nominees, counted, votes }
     }
 
     /// Every vote of a window on the part of its nonce.
@@ -93,16 +96,17 @@ impl<'a> Quorum<'a> {
         cast
     }
 
-    /// Of the votes on this candidate, those of who was drawn. `None`: nobody has voted on it.
+    /// Of the votes on this candidate, those of who was drawn in window `asked`. `None`: nobody has voted on it.
     fn drawn_of(
         &self,
         cast: &Cast<'a>,
-        nonce: &[u8; 32],
+        (asked, nonce): (u32, &[u8; 32]),
         nominee: &Nominee,
         aside: &BTreeSet<KeyId>,
     ) -> Option<Votes<'a>> {
         let votes = cast.get(&nominee.particle)?;
-        let drawn = self.roster.voters(nonce, nominee.particle, nominee.claimant, aside);
+        let present = self.roster.at(asked);
+        let drawn = present.voters(nonce, nominee.particle, nominee.claimant, aside);
         let of_drawn = votes.iter().filter(|(voter, _vote)| drawn.contains(*voter));
         let once = of_drawn.filter_map(|(voter, vote)| Some((*voter, (*vote)?)));
         let mut counts = Votes::default();

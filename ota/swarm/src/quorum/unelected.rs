@@ -99,7 +99,7 @@ impl Quorum<'_> {
                 let of = nominees.iter().filter(|nominee| is_candidate(nominee.role));
                 let votes = of.map(|nominee| self.voted(window, nominee)).max();
                 let (votes, missing) = votes.unwrap_or_default();
-                let voters = self.roster.voters_count();
+                let voters = self.roster.at(window.saturating_add(1)).voters_count();
                 Unelected::NoQuorum { majority: majority(voters), voters, votes, missing }
             }
         }

@@ -484,7 +484,9 @@ impl Swarm {
         let (window, part) = (night.window, begun.part);
         let again = self.state.claimed.is_some_and(|(claimed, _particle)| claimed == window);
         let Some(pack) = self.utility.pack() else { return };
-        if again || !night.online {
+        // Who was added to the fleet is of it from its first window on: nobody counts an earlier claim.
+        let early = !self.roster.at(window).has(self.vehicle);
+        if again || early || !night.online {
             return;
         }
         self.state.claimed = Some((window, particle));

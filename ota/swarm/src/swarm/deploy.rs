@@ -33,6 +33,8 @@ pub(super) enum Deploy {
     Fleet(Choice, Vec<ParticleId>, usize),
     /// The vehicle's is, on its own frames.
     Own(Choice),
+    /// This is staged; what it is worth on the pack is still to be said.
+    Staged(Flat),
     Over,
 }
 
@@ -158,11 +160,13 @@ impl Swarm {
                     self.measure(night, Job::Deploy, adapter, None, On::Own);
                     (Deploy::Own(choice), true)
                 }
-                None => {
-                    self.stage(choice.best());
-                    (Deploy::Over, true)
-                }
+                None => (self.stage(choice.best()), true),
             },
+            Deploy::Staged(adapter) => {
+                let on = On::Part(part_after(begun.part, 3));
+                self.measure(night, Job::Deploy, adapter, None, on);
+                (Deploy::Over, true)
+            }
             Deploy::Over => (Deploy::Over, false),
         };
         begun.deploy = next;
@@ -220,17 +224,14 @@ impl Swarm {
                 let mixed = MIXES.map(|share| plus(&fleet, own, share));
                 Deploy::Own(Choice::along(mixed.into_iter(), HALF, self.tuned.clone()))
             }
-            None => {
-                self.stage(Some(fleet));
-                Deploy::Over
-            }
+            None => self.stage(Some(fleet)),
         }
     }
 
-    fn stage(&mut self, adapter: Option<Flat>) {
-        if let Some(adapter) = adapter {
-            self.say(Output::Stage(adapter));
-        }
+    fn stage(&mut self, adapter: Option<Flat>) -> Deploy {
+        let Some(adapter) = adapter else { return Deploy::Over };
+        self.say(Output::Stage(adapter.clone()));
+        if self.conduct.measures_staged { Deploy::Staged(adapter) } else { Deploy::Over }
     }
 }
 
@@ -241,7 +242,7 @@ impl Begun {
                 // Frames of the vehicle's own are no term of the utility.
                 terms.and_then(<[TermResult]>::first).map(|one| crate::utility::value_of(one.value))
             }
-            Deploy::Fleet(..) | Deploy::Waiting | Deploy::Over => {
+            Deploy::Fleet(..) | Deploy::Waiting | Deploy::Staged(_) | Deploy::Over => {
                 terms.and_then(|terms| self.utility(terms))
             }
         };

@@ -26,6 +26,9 @@ impl Swarm {
     /// Who folds is drawn by the nonce of those who contributed: they are there. Nobody waits for who did not come.
     pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
         let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
+        if !self.roster.at(night.window).has(self.vehicle) {
+            return Turn::Follows;
+        }
         let place = |of: &BTreeSet<KeyId>| {
             let drawn = self.roster.folders(nonce, of, self.conduct.drawn());
             drawn.iter().position(|one| *one == self.vehicle)

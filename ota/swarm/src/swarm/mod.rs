@@ -413,6 +413,8 @@ pub struct Conduct {
     /// Whether who folds searches for the length of the step, at two more measurements, and two more where longer is better: what
     /// nights have learnt is often too short, what several agree on can be walked on (docs/decisions/0061 and 0064).
     pub line_search: bool,
+    /// Whether what was staged is measured on the pack once more: it has the vehicle's own steps in it, and is told to whoever looks on.
+    pub measures_staged: bool,
 }
 
 impl Conduct {
@@ -424,7 +426,14 @@ impl Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true, line_search: true }
+        Self {
+            folders: 1,
+            standby: 1,
+            own_kept: 0.8,
+            second_look: true,
+            line_search: true,
+            measures_staged: true,
+        }
     }
 }
 

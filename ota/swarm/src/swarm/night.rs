@@ -266,7 +266,7 @@ impl Swarm {
         let before = self.weighed.replace(weighing.clone());
         let before = before.or_else(|| self.utility.at(self.before));
         let variation = before.map_or(1.0, |before| before.variation(&weighing));
-        let asked = self.roster.asked(&nonce, usize::from(self.document.asked), &aside);
+        let asked = self.roster.at(window).asked(&nonce, usize::from(self.document.asked), &aside);
         let votes = self.drawn(&nonce, nominees.unwrap_or_default(), &aside);
         for (code, accused) in accused {
             self.accuse(judged, &accused, code);

@@ -29,7 +29,8 @@ impl Swarm {
     ) -> Vec<Voting> {
         let voted = self.voted_on(self.window);
         let drawn = |nominee: &Nominee, me: KeyId| {
-            self.roster.voters(nonce, nominee.particle, nominee.claimant, aside).contains(&me)
+            let present = self.roster.at(self.window);
+            present.voters(nonce, nominee.particle, nominee.claimant, aside).contains(&me)
         };
         nominees
             .into_iter()

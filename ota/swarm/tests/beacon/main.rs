@@ -270,7 +270,8 @@ fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Po
     let mut posts = Vec::new();
     let aside = quorum.quarantined(window + 1);
     for (place, nominee) in (0..).zip(quorum.nominees(window)) {
-        let voters = ring.roster().voters(&nonce, nominee.particle, nominee.claimant, &aside);
+        let present = ring.roster().at(window + 1);
+        let voters = present.voters(&nonce, nominee.particle, nominee.claimant, &aside);
         for number in (0..VEHICLES).filter(|one| voters.contains(&key(*one).public().id())) {
             let value = if honest { 6_000 } else { 1_000 };
             let term = Compared { value, best: 3_000, standard_error: 50 };
@@ -511,7 +512,7 @@ fn the_merge_of_who_may_fold_is_passed_on_whoever_else_claims_one() {
     let mut beacons = [Program::start(1)];
     board.settle(&mut beacons);
     let nonce = fleet::nonce_bytes(0);
-    let asked = ring.roster().asked(&nonce, 16, &BTreeSet::new());
+    let asked = ring.roster().at(0).asked(&nonce, 16, &BTreeSet::new());
     let all = (0..MANY).map(|number| key(number).public().id()).collect();
     let number = |id: &KeyId| (0..MANY).find(|one| key(*one).public().id() == *id).unwrap();
     let mut others = ring.roster().folders(&nonce, &all, MANY as usize);

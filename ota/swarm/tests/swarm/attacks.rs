@@ -303,7 +303,7 @@ fn sybil() {
     let strangers = (20..60).map(|number| book.vote(number, 6, 0, lie, None, BETTER));
     let refused: Vec<_> = strangers.map(Result::unwrap_err).collect();
     assert!(refused.iter().all(|why| matches!(why, RejectRecord::UnknownVehicle { .. })));
-    let voters = book.roster.voters(&nonce_bytes(6), lie, vehicle(0), &BTreeSet::new());
+    let voters = book.roster.at(6).voters(&nonce_bytes(6), lie, vehicle(0), &BTreeSet::new());
     assert!(voters.contains(&vehicle(1)) && voters.len() == 9);
     for place in 0..4 {
         book.vote(1, 6, place, lie, None, BETTER).unwrap();

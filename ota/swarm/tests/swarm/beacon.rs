@@ -153,7 +153,8 @@ impl World {
                 let claimant = nominees.iter().find(|nominee| nominee.particle == *particle);
                 let drawn = claimant.is_none_or(|nominee| {
                     let nonce = nonce_bytes(window + 1);
-                    let voters = self.roster.voters(&nonce, *particle, nominee.claimant, &aside);
+                    let present = self.roster.at(window + 1);
+                    let voters = present.voters(&nonce, *particle, nominee.claimant, &aside);
                     voters.contains(&vehicle(number))
                 });
                 if !drawn && !self.chance.one_in(5) || self.chance.one_in(9) {
@@ -215,10 +216,11 @@ impl World {
                 }
             }
             let nonce = nonce_bytes(window + 1);
+            let present = self.roster.at(window + 1);
             let drawn = kept
                 .candidates
                 .iter()
-                .flat_map(|one| self.roster.voters(&nonce, one.particle, one.claimant, &standing));
+                .flat_map(|one| present.voters(&nonce, one.particle, one.claimant, &standing));
             let drawn: BTreeSet<KeyId> = drawn.collect();
             let votes = self.votes[&(window + 1)].iter();
             for vote in votes.filter(|vote| drawn.contains(&vote.signer)) {

@@ -167,7 +167,10 @@ fn who_has_not_tuned_or_is_not_asked_contributes_nothing() {
     rule.document = SwarmDocument::new(fields).unwrap();
     let asked: Vec<u32> = (1..30)
         .filter(|window| {
-            roster(4).asked(&nonce_bytes(*window), 1, &BTreeSet::new()).contains(&vehicle(0))
+            roster(4)
+                .at(*window)
+                .asked(&nonce_bytes(*window), 1, &BTreeSet::new())
+                .contains(&vehicle(0))
         })
         .collect();
     let swarm = Swarm::new(rule, Saved::default(), |_| None).unwrap();

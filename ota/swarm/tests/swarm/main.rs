@@ -9,6 +9,7 @@ mod campaign;
 mod doors;
 mod fleet;
 mod following;
+mod growing;
 mod json;
 mod make;
 mod model;

@@ -11,8 +11,8 @@ use shoal_wire::{KeyId, ParticleId};
 use crate::make::{Book, header, nonce_bytes, signed, utility, utility_of, vehicle, vote, when};
 
 /// Surely better than best, and surely worse.
-const GAIN: (f64, f64, f64) = (0.5, 0.4, 0.01);
-const LOSS: (f64, f64, f64) = (0.3, 0.4, 0.01);
+pub(crate) const GAIN: (f64, f64, f64) = (0.5, 0.4, 0.01);
+pub(crate) const LOSS: (f64, f64, f64) = (0.3, 0.4, 0.01);
 
 impl Book {
     pub(crate) fn read<T>(&self, window: u32, of: impl Fn(&Quorum<'_>) -> T) -> T {
@@ -149,7 +149,7 @@ fn votes_that_come_late_elect_in_a_later_window() {
 fn who_was_not_drawn_does_not_count() {
     let mut book = Book::new(40);
     let particle = book.claim(0, 5, Role::Best, 0.5);
-    let drawn = book.roster.voters(&nonce_bytes(6), particle, vehicle(0), &BTreeSet::new());
+    let drawn = book.roster.at(6).voters(&nonce_bytes(6), particle, vehicle(0), &BTreeSet::new());
     let (mut yes, no): (Vec<u8>, Vec<u8>) =
         (0..40).partition(|number| drawn.contains(&vehicle(*number)));
     assert_eq!(yes.len(), 9);
@@ -383,7 +383,7 @@ fn a_worst_that_is_not_worse_repels_nobody() {
 }
 
 /// One honest window before: voters of window 5 say how good x_p is on its part.
-fn with_level() -> Book {
+pub(crate) fn with_level() -> Book {
     let mut book = Book::new(4);
     let before = book.claim(0, 4, Role::Merge, 0.4);
     book.all_vote(4, before, None, (0.40, 0.40, 0.01));

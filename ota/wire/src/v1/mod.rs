@@ -31,9 +31,10 @@ pub use presence::{
 };
 pub use refusal::{REFUSAL_BYTES_MAX, Refusal, RefusalCode, RefusalFields, RejectRefusal};
 pub use roster::{
-    FORMER, ROSTER_BYTES_MAX, ROSTER_PAGE_BYTES_MAX, ROSTER_PAGE_VEHICLES_MAX, ROSTER_PAGES_MAX,
-    ROSTER_VEHICLES_MAX, RejectPage, RejectRoster, RejectRosterPage, Roster, RosterFields,
-    RosterPage, RosterPageFields, VACANT, VEHICLE_BYTES, Vehicle,
+    FORMER, GROWTH_BYTES, GROWTHS_MAX, Growth, ROSTER_BYTES_MAX, ROSTER_PAGE_BYTES_MAX,
+    ROSTER_PAGE_VEHICLES_MAX, ROSTER_PAGES_MAX, ROSTER_VEHICLES_MAX, RejectPage, RejectRoster,
+    RejectRosterPage, Roster, RosterFields, RosterPage, RosterPageFields, VACANT, VEHICLE_BYTES,
+    Vehicle,
 };
 pub use swarm::{
     BITS_MAX, ConsensusRule, MEAN_LAST_MAX, PaperRule, RejectSwarmDocument, Rule,

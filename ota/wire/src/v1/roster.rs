@@ -21,6 +21,10 @@ pub const ROSTER_PAGE_VEHICLES_MAX: u32 = 1024;
 pub const ROSTER_VEHICLES_MAX: u32 = ROSTER_PAGES_MAX * ROSTER_PAGE_VEHICLES_MAX;
 /// Bytes of a vehicle in a page.
 pub const VEHICLE_BYTES: usize = 32 + 2;
+/// The most growths that a head names.
+pub const GROWTHS_MAX: usize = 32;
+/// Bytes of a growth in a head.
+pub const GROWTH_BYTES: usize = 4 + 4;
 
 /// In place of a region: nobody's place. Its key is one that nobody has; who had the place before is of the fleet no more, and the numbers
 /// of all others stay.
@@ -30,8 +34,9 @@ pub const VACANT: u16 = u16::MAX;
 pub const FORMER: u16 = u16::MAX - 1;
 
 const PAGE_HASH_BYTES: usize = 32;
-const ROSTER_WIRE_BYTES_MAX: usize =
-    2 * U32_WIRE_BYTES_MAX + U32_WIRE_BYTES_MAX + ROSTER_PAGES_MAX as usize * PAGE_HASH_BYTES;
+const ROSTER_WIRE_BYTES_MAX: usize = 3 * U32_WIRE_BYTES_MAX
+    + ROSTER_PAGES_MAX as usize * PAGE_HASH_BYTES
+    + GROWTHS_MAX * GROWTH_BYTES;
 const PAGE_WIRE_BYTES_MAX: usize = U32_WIRE_BYTES_MAX
     + U16_WIRE_BYTES_MAX
     + U32_WIRE_BYTES_MAX
@@ -46,8 +51,35 @@ pub struct RosterFields<'a> {
     pub version: u32,
     /// How many vehicles there are: 1 to [`ROSTER_VEHICLES_MAX`].
     pub vehicles: u32,
-    /// The [`RecordId`] of each page, 32 bytes a page, for as many pages as `vehicles` fill.
+    /// The [`RecordId`] of each page, 32 bytes a page, for as many pages as `vehicles` fill; behind them 0 to [`GROWTHS_MAX`]
+    /// growths of [`GROWTH_BYTES`].
     pub pages: &'a [u8],
+}
+
+/// Vehicles that were added: those behind the first `places` of the roster are of the fleet from `window` on. Whoever reads what was said
+/// in windows before draws as those did who said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// The first window in which they are of the fleet.
+    pub window: u32,
+    /// How many places there were until then.
+    pub places: u32,
+}
+
+impl Growth {
+    /// The row of a head.
+    pub fn encode(&self) -> [u8; GROWTH_BYTES] {
+        let mut row = [0; GROWTH_BYTES];
+        let bytes = self.window.to_le_bytes().into_iter().chain(self.places.to_le_bytes());
+        row.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        row
+    }
+
+    fn decode(row: &[u8; GROWTH_BYTES]) -> Self {
+        let [w0, w1, w2, w3, p0, p1, p2, p3] = *row;
+        let (window, places) = ([w0, w1, w2, w3], [p0, p1, p2, p3]);
+        Growth { window: u32::from_le_bytes(window), places: u32::from_le_bytes(places) }
+    }
 }
 
 /// A roster's head within its bounds.
@@ -60,8 +92,10 @@ pub struct Roster<'a>(RosterFields<'a>);
 pub enum RejectRoster {
     #[error("{vehicles} vehicles, 1 to {ROSTER_VEHICLES_MAX} allowed")]
     Vehicles { vehicles: u32 },
-    #[error("{bytes} bytes of page hashes for {vehicles} vehicles")]
+    #[error("{bytes} bytes of page hashes and growths for {vehicles} vehicles")]
     Pages { bytes: usize, vehicles: u32 },
+    #[error("growth {index} is not after the one before, or has not fewer places than there are")]
+    Growth { index: usize },
 }
 
 /// Why a page is none of a roster.
@@ -84,18 +118,35 @@ impl<'a> Roster<'a> {
         if !(1..=ROSTER_VEHICLES_MAX).contains(&vehicles) {
             return Err(RejectRoster::Vehicles { vehicles });
         }
-        let (hashes, rest) = pages.as_chunks::<PAGE_HASH_BYTES>();
-        let count = vehicles.div_ceil(ROSTER_PAGE_VEHICLES_MAX) as usize;
-        if hashes.len() != count || !rest.is_empty() {
-            return Err(RejectRoster::Pages { bytes: pages.len(), vehicles });
+        let wrong = RejectRoster::Pages { bytes: pages.len(), vehicles };
+        let (_hashes, rows) = split(&fields).ok_or(wrong)?;
+        let (growths, rest) = rows.as_chunks::<GROWTH_BYTES>();
+        if growths.len() > GROWTHS_MAX || !rest.is_empty() {
+            return Err(wrong);
+        }
+        let mut before = Growth { window: 0, places: 0 };
+        for (index, growth) in growths.iter().map(Growth::decode).enumerate() {
+            let follows = growth.window > before.window && growth.places > before.places;
+            if !follows || growth.places >= vehicles {
+                return Err(RejectRoster::Growth { index });
+            }
+            before = growth;
         }
         Ok(Self(fields))
     }
 
     /// The record of each page, in order of its index.
     pub fn pages(&self) -> impl ExactSizeIterator<Item = RecordId> + use<'a> {
-        let (hashes, _none) = self.0.pages.as_chunks::<PAGE_HASH_BYTES>();
+        let (hashes, _growths) = split(&self.0).unwrap_or_default();
+        let (hashes, _none) = hashes.as_chunks::<PAGE_HASH_BYTES>();
         hashes.iter().map(|hash| RecordId::new(*hash))
+    }
+
+    /// The growths of the last windows, in order.
+    pub fn growths(&self) -> impl ExactSizeIterator<Item = Growth> + use<'a> {
+        let (_hashes, growths) = split(&self.0).unwrap_or_default();
+        let (growths, _none) = growths.as_chunks::<GROWTH_BYTES>();
+        growths.iter().map(Growth::decode)
     }
 
     /// Whether this page is the one the head names, and full: only then do numbers of vehicles hold.
@@ -118,6 +169,12 @@ impl<'a> Roster<'a> {
 }
 
 body!(Roster<'a>, RosterFields, 1);
+
+/// The bytes of the pages' hashes, and those behind them.
+fn split<'a>(fields: &RosterFields<'a>) -> Option<(&'a [u8], &'a [u8])> {
+    let count = fields.vehicles.div_ceil(ROSTER_PAGE_VEHICLES_MAX) as usize;
+    fields.pages.split_at_checked(count.checked_mul(PAGE_HASH_BYTES)?)
+}
 
 /// A vehicle of the fleet, as a page lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

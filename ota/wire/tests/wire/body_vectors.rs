@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shoal_wire::v1::{
-    Document, ParticleHeader, RefusalCode, Roster, RosterFields, RosterPage, RosterPageFields, Rule,
+    Document, Growth, ParticleHeader, RefusalCode, Roster, RosterFields, RosterPage,
+    RosterPageFields, Rule,
 };
 use shoal_wire::{Body, Kind, RejectEnvelope};
 
@@ -55,13 +56,20 @@ fn header(name: &str, header: &ParticleHeader) -> Value {
     case
 }
 
-fn roster() -> [Value; 2] {
+fn roster() -> [Value; 3] {
     let rows = samples::vehicles(1, 2);
     let page = RosterPageFields { version: 3, index: 0, vehicles: &rows };
     let page = RosterPage::new(page).unwrap();
     let pages = Sha256::digest(sealed(&page));
     let head = Roster::new(RosterFields { version: 3, vehicles: 2, pages: &pages }).unwrap();
-    [accepted("two vehicles", &head, head.fields()), accepted("two vehicles", &page, page.fields())]
+    let growth = Growth { window: 40, places: 1 }.encode();
+    let grown = [pages.as_slice(), &growth].concat();
+    let grown = Roster::new(RosterFields { version: 3, vehicles: 2, pages: &grown }).unwrap();
+    [
+        accepted("two vehicles", &head, head.fields()),
+        accepted("two vehicles", &page, page.fields()),
+        accepted("a vehicle that was added", &grown, grown.fields()),
+    ]
 }
 
 /// What is wrong, to the last cause.

@@ -6,8 +6,8 @@ use crate::refusals::written;
 use crate::samples::{self, header, plan};
 use proptest::prelude::*;
 use shoal_wire::v1::{
-    Document, DocumentFields, ParticleHeader, Roster, RosterFields, RosterPage, RosterPageFields,
-    Rule, WindowPlan,
+    Document, DocumentFields, Growth, ParticleHeader, Roster, RosterFields, RosterPage,
+    RosterPageFields, Rule, WindowPlan,
 };
 use shoal_wire::{Body, Kind, PublicKey, RejectEnvelope, Stream, Unverified, seal};
 
@@ -115,8 +115,9 @@ proptest! {
         let rows = samples::vehicles(first, count);
         let fields = RosterPageFields { version, index, vehicles: &rows };
         prop_assert!(survives(&RosterPage::new(fields).unwrap(), &mut Vec::new()));
-        let hashes = vec![0x55; 32 * (usize::from(index) + 1)];
+        let mut hashes = vec![0x55; 32 * (usize::from(index) + 1)];
         let vehicles = 1_024 * u32::from(index) + count;
+        hashes.extend((1..vehicles).take(3).flat_map(|n| Growth { window: first + n, places: n }.encode()));
         let fields = RosterFields { version, vehicles, pages: &hashes };
         prop_assert!(survives(&Roster::new(fields).unwrap(), &mut Vec::new()));
     }

@@ -177,7 +177,7 @@ fn plans() -> Vec<Refused> {
 fn rosters() -> Vec<Refused> {
     use RejectRoster as Why;
     let why = RejectBody::Roster;
-    let hashes = [0x77; 64];
+    let (hashes, growths) = ([0x77; 64], [0x77; 64 + 8]);
     let fields = RosterFields { version: 3, vehicles: 1_025, pages: &hashes };
     let bytes = |bytes| why(Why::Pages { bytes, vehicles: 1_025 });
     Changed::new(Kind::Roster, fields)
@@ -189,9 +189,9 @@ fn rosters() -> Vec<Refused> {
         )
         .with("a page too few", bytes(32), |f| f.pages = &hashes[..32])
         .with("a hash too short", bytes(63), |f| f.pages = &hashes[..63])
-        .with("a page too many", why(Why::Pages { bytes: 64, vehicles: 1_024 }), |f| {
-            f.vehicles = 1_024;
-        })
+        .with("a page too many", why(Why::Growth { index: 0 }), |f| f.vehicles = 1_024)
+        .with("a growth too short", bytes(63 + 8), |f| f.pages = &growths[..63 + 8])
+        .with("a growth after none", why(Why::Growth { index: 0 }), |f| f.pages = &growths)
         .found
 }
 

@@ -1,8 +1,8 @@
 //! The roster: pages that a head names, read in place.
 
 use shoal_wire::v1::{
-    Document, ROSTER_PAGE_VEHICLES_MAX, RejectPage, Roster, RosterFields, RosterPage,
-    RosterPageFields, VEHICLE_BYTES,
+    Document, GROWTHS_MAX, Growth, ROSTER_PAGE_VEHICLES_MAX, RejectPage, RejectRoster, Roster,
+    RosterFields, RosterPage, RosterPageFields, VEHICLE_BYTES,
 };
 use shoal_wire::{PublicKey, Unverified, Verified};
 
@@ -65,4 +65,37 @@ fn a_page_counts_only_if_the_head_names_it_at_its_index_and_it_is_full() {
 
     let one = Roster::new(RosterFields { version: 1, vehicles: 1, pages: &pages[..32] }).unwrap();
     assert_eq!(one.check(&verified(&second)), Err(RejectPage::NotNamed { index: 1 }));
+}
+
+/// A head of two pages that says so.
+fn grown(growths: &[Growth]) -> Result<Vec<Growth>, RejectRoster> {
+    let rows = growths.iter().flat_map(Growth::encode);
+    let pages: Vec<u8> = [0x77; 64].into_iter().chain(rows).collect();
+    let head = Roster::new(RosterFields { version: 3, vehicles: 1_030, pages: &pages })?;
+    assert_eq!(head.pages().len(), 2);
+    let bytes = sealed(&head);
+    let read: Verified<'_, Roster<'_>> =
+        Unverified::decode(&bytes).unwrap().verify(&keys()).unwrap();
+    assert_eq!(read.body(), &head);
+    Ok(read.body().growths().collect())
+}
+
+#[test]
+fn a_head_says_what_the_roster_grew_by_in_order() {
+    let growth = |window, places| Growth { window, places };
+    let several = [growth(1, 4), growth(20, 1_024), growth(u32::MAX, 1_029)];
+    for growths in [&several[..], &several[..1], &[]] {
+        assert_eq!(grown(growths).unwrap(), growths);
+    }
+    let most: Vec<Growth> = (1..).map(|n| growth(n, n)).take(GROWTHS_MAX).collect();
+    assert_eq!(grown(&most).unwrap(), most);
+    let more: Vec<Growth> = (1..).map(|n| growth(n, n)).take(GROWTHS_MAX + 1).collect();
+    let bytes = 64 + 8 * more.len();
+    assert_eq!(grown(&more), Err(RejectRoster::Pages { bytes, vehicles: 1_030 }));
+    let wrong = |index| Err(RejectRoster::Growth { index });
+    assert_eq!(grown(&[growth(0, 4)]), wrong(0), "before the first window");
+    assert_eq!(grown(&[growth(1, 0)]), wrong(0), "of nobody");
+    assert_eq!(grown(&[growth(1, 1_030)]), wrong(0), "by nobody");
+    assert_eq!(grown(&[growth(5, 4), growth(5, 6)]), wrong(1), "twice in a window");
+    assert_eq!(grown(&[growth(5, 6), growth(7, 6)]), wrong(1), "by nobody");
 }

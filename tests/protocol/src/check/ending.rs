@@ -169,7 +169,7 @@ impl Checks {
             };
             for ballot in quorum.ballots(of) {
                 let particle = ballot.particle;
-                let drawn = roster.voters(nonce, particle, ballot.claimant, &aside);
+                let drawn = roster.at(of + 1).voters(nonce, particle, ballot.claimant, &aside);
                 // By what is known here, or by what the voter itself knows: a claim may have come too late for others.
                 let claims = |one: &Vehicle| {
                     let own = one.exchange.as_ref().and_then(Exchange::swarm);

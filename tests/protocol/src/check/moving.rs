@@ -67,37 +67,7 @@ impl Checks {
             };
             // A step that leads nowhere is one all the same.
             if let (Rule::Paper(_), Some(_last)) = (fleet.rule, last) {
-                let before = seen.tuned_in[..tuning].last().copied().unwrap_or(0);
-                let now = self.calendar.window_of(now_us);
-                let (seed, key, seen) = (fleet.seed, vehicle.key, &*seen);
-                let anew = way.started_us != vehicle.started_us;
-                // A step is tuned from in its own window; of those before the power went it is not known in which they were. The nonce
-                // of the next window comes when this one closes.
-                let windows = match anew {
-                    true => before.min(*window).min(now)..=(*window).max(now + 1),
-                    false => *window..=*window,
-                };
-                let excited = fleet.has_told_another_utility();
-                let by = Stepper { seed, key, windows, seen, tuning, anew, excited };
-                let stepped = way.walks.iter().flat_map(|walk| self.stepped(roads, walk, &by, to));
-                let mut walks: Vec<Walk> = stepped.collect();
-                if to == way.stands {
-                    walks.append(&mut way.walks);
-                }
-                must!(
-                    self.looked_at,
-                    Steps,
-                    !walks.is_empty(),
-                    "{now_us}: vehicle {number} stepped in window {window}, and not as the paper's rule has it:\n{}",
-                    told(seen, to)
-                );
-                way.walks = Vec::new();
-                for walk in walks {
-                    if !way.walks.contains(&walk) {
-                        way.walks.push(walk);
-                    }
-                }
-                (way.stands, way.started_us) = (to, vehicle.started_us);
+                self.walked(vehicle, &mut way, tuning, (fleet, roads), now_us);
                 continue;
             }
             if stays {
@@ -127,6 +97,50 @@ impl Checks {
         }
         way.looked = seen.tuned_from.len();
         self.ways.insert(vehicle.number, way);
+    }
+
+    /// By the paper's rule: that a step led to where a vehicle tuned from.
+    fn walked(
+        &mut self,
+        vehicle: &Vehicle,
+        way: &mut Way,
+        tuning: usize,
+        (fleet, roads): (&Fleet, &Roads),
+        now_us: u64,
+    ) {
+        let seen = &*vehicle.engine.seen();
+        let (number, to, window) = (vehicle.number, seen.tuned_from[tuning], seen.tuned_in[tuning]);
+        let before = seen.tuned_in[..tuning].last().copied().unwrap_or(0);
+        let now = self.calendar.window_of(now_us);
+        let (seed, key) = (fleet.seed, vehicle.key);
+        let anew = way.started_us != vehicle.started_us;
+        // A step is tuned from in its own window; of those before the power went it is not known in which they were. The nonce
+        // of the next window comes when this one closes.
+        let windows = match anew {
+            true => before.min(window).min(now)..=window.max(now + 1),
+            false => window..=window,
+        };
+        let excited = fleet.has_told_another_utility();
+        let by = Stepper { seed, key, windows, seen, tuning, anew, excited };
+        let stepped = way.walks.iter().flat_map(|walk| self.stepped(roads, walk, &by, to));
+        let mut walks: Vec<Walk> = stepped.collect();
+        if to == way.stands {
+            walks.append(&mut way.walks);
+        }
+        must!(
+            self.looked_at,
+            Steps,
+            !walks.is_empty(),
+            "{now_us}: vehicle {number} stepped in window {window}, and not as the paper's rule has it:\n{}",
+            told(seen, to)
+        );
+        way.walks = Vec::new();
+        for walk in walks {
+            if !way.walks.contains(&walk) {
+                way.walks.push(walk);
+            }
+        }
+        (way.stands, way.started_us) = (to, vehicle.started_us);
     }
 
     /// Where a vehicle may stand that stood there: its power may have gone when a move was written down and nothing was tuned yet.

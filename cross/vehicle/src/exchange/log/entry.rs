@@ -4,8 +4,9 @@ use embassy_time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use shoal_swarm::privacy::{self, Ledger, Noise, Privacy};
 use shoal_swarm::records::Signed;
+use shoal_swarm::roster::{RejectRoster, Roster};
 use shoal_swarm::swarm::{self, Flat, TermResult, ValuesHash};
-use shoal_wire::v1::{ParticleHeader, UtilityDocument};
+use shoal_wire::v1::{Growth, ParticleHeader, UtilityDocument};
 use shoal_wire::{Body, KeyId, Now, ParticleId, RecordId, RejectBody, Utc, decode_body};
 
 // Times are written in microseconds, ticks never: one must be the other.
@@ -49,9 +50,16 @@ pub(super) struct BeginSwarm {
     pub(super) document: Vec<u8>,
     pub(super) start: ValuesHash,
     pub(super) utility: Vec<u8>,
-    pub(super) roster: Vec<(KeyId, u16)>,
+    pub(super) roster: Vehicles,
     pub(super) period_seconds: u32,
     pub(super) state: Option<Vec<u8>>,
+}
+
+/// The roster: its rows, and what it grew by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Vehicles {
+    pub(super) rows: Vec<(KeyId, u16)>,
+    growths: Vec<Growth>,
 }
 
 /// How contributions are made private, and the ledger. The noise is nowhere: who had it could take it off again.
@@ -238,7 +246,7 @@ pub(super) enum SwarmInput {
     Header { header: Record, slot: u8 },
     Nonce(Record),
     Utility(Vec<u8>),
-    Roster(Vec<(KeyId, u16)>),
+    Roster(Vehicles),
     Open { window: u32, closes_at_us: u64 },
     Closing,
     Closed,
@@ -265,7 +273,7 @@ impl From<&swarm::Input<'_>> for SwarmInput {
             }
             Input::Nonce(nonce) => Self::Nonce(Record::of(nonce, nonce.body.fields())),
             Input::Utility(document) => Self::Utility(utility(document)),
-            Input::Roster(all) => Self::Roster(roster(all)),
+            Input::Roster(all) => Self::Roster(all.into()),
             Input::Reinstated(all) => Self::Reinstated(all.orders().to_vec()),
             Input::Phase(Phase::Open { window, closes_at }) => {
                 Self::Open { window, closes_at_us: closes_at.as_micros() }
@@ -332,9 +340,17 @@ pub(super) fn utility(document: &UtilityDocument) -> Vec<u8> {
     encode(document.fields())
 }
 
-/// The vehicles by number.
-pub(super) fn roster(roster: &shoal_swarm::roster::Roster) -> Vec<(KeyId, u16)> {
-    roster.rows().to_vec()
+impl From<&Roster> for Vehicles {
+    fn from(roster: &Roster) -> Self {
+        Vehicles { rows: roster.rows().to_vec(), growths: roster.growths().collect() }
+    }
+}
+
+impl Vehicles {
+    /// The roster that this was.
+    pub(super) fn roster(&self) -> Result<Roster, RejectRoster> {
+        Ok(Roster::of_rows(self.rows.clone())?.grown(self.growths.iter().copied()))
+    }
 }
 
 /// What postcard writes of it: of a body's fields, the body.

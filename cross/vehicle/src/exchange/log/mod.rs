@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! <run, 10 digits>-<part, 6 digits>.log    a part a window; one of PART_BYTES_MAX goes on in the next
-//!     "SHLLOG03" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
+//!     "SHLLOG04" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
 //! ```
 
 mod entry;
@@ -48,7 +48,7 @@ const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 const NAME: &[u8] = b"SHLLOG";
 /// The name, then the version: one of another is not read.
-const MAGIC: [u8; 8] = *b"SHLLOG03";
+const MAGIC: [u8; 8] = *b"SHLLOG04";
 const CHECK_BYTES: usize = 8;
 
 /// Why a log cannot be written.
@@ -149,7 +149,7 @@ impl Log {
             document: entry::encode(setup.document.fields()),
             start,
             utility: entry::utility(utility),
-            roster: entry::roster(&setup.roster),
+            roster: (&setup.roster).into(),
             period_seconds: setup.period_seconds,
             state: state.map(<[u8]>::to_vec),
         }));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use shoal_swarm::privacy::Private;
 use shoal_swarm::reinstated::{Reinstated, RejectReinstated};
-use shoal_swarm::roster::{RejectRoster, Roster};
+use shoal_swarm::roster::RejectRoster;
 use shoal_swarm::swarm::{
     self, Conduct, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
 };
@@ -319,7 +319,7 @@ impl<'a, K: Keys, V: FnMut(&Values, Option<&ParticleHeader>) -> Option<Flat>> Co
             document: decode_body(&begin.document)?,
             start: self.find(Values { hash: begin.start, particle: None })?,
             utility: Utility::new(&decode_body(&begin.utility)?),
-            roster: Roster::of_rows(begin.roster.clone())?,
+            roster: begin.roster.roster()?,
             period_seconds: begin.period_seconds,
             conduct: Conduct::default(),
             private: self.private.take(),
@@ -446,7 +446,7 @@ fn hand_in(
         }
         SwarmInput::Nonce(ref record) => take(Input::Nonce(&record.signed()?)),
         SwarmInput::Utility(ref document) => take(Input::Utility(&decode_body(document)?)),
-        SwarmInput::Roster(ref ids) => take(Input::Roster(&Roster::of_rows(ids.clone())?)),
+        SwarmInput::Roster(ref vehicles) => take(Input::Roster(&vehicles.roster()?)),
         SwarmInput::Reinstated(ref orders) => {
             take(Input::Reinstated(&Reinstated::new(orders.clone())?));
         }

@@ -42,7 +42,7 @@ impl fmt::Display for SwarmInput {
                 Err(why) => write!(f, "a nonce that is none: {why}"),
             },
             Self::Utility(document) => write!(f, "a utility document of {} bytes", document.len()),
-            Self::Roster(vehicles) => write!(f, "a roster of {}", vehicles.len()),
+            Self::Roster(vehicles) => write!(f, "a roster of {}", vehicles.rows.len()),
             Self::Reinstated(orders) => write!(f, "{} reinstatements", orders.len()),
             Self::Open { window, closes_at_us } => {
                 write!(f, "window {window} is open to {closes_at_us} us")

@@ -32,7 +32,7 @@ use sum::{Asked, Own};
 ///
 /// OUT gets result.json, split.json (which frames of which drive were held out) and skill.svg.
 ///
-/// Example: shoal fleet report fleet -o report
+/// Example: shoal fleet report trial -o report
 #[derive(Args)]
 pub(crate) struct Report {
     /// The fleet's directory, after a run
