@@ -62,7 +62,7 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 22] = [
+const LATER: [&str; 23] = [
     ", habits: [] }",
     ", opens_s: 0, night_s: 0 }",
     // Before what is before it in the same structure.
@@ -88,6 +88,8 @@ const LATER: [&str; 22] = [
     ", hardware: [] }",
     ", by_rank: false }",
     ", measure: true }",
+    // A simulation looks at what is staged by itself.
+    ", measures_staged: false }",
 ];
 
 /// A simulation.
